@@ -1,0 +1,1 @@
+//! The flattened device tree: read, edit, overlay, emit; knows no source text and no file.

@@ -1,0 +1,1 @@
+//! A device-tree compiler with dtc's language and dtc's bytes.

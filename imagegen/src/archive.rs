@@ -1,0 +1,1 @@
+//! Archives: read into a [`crate::tree::Tree`], or written from one.

@@ -1,0 +1,8 @@
+//! File trees, archives, packages and file-system images, as bytes: no recipe, no terminal, no process, and no I/O
+//! beyond the readers, writers and files handed in.
+
+pub mod archive;
+pub mod ext3;
+pub mod modules;
+pub mod package;
+pub mod tree;

@@ -1,0 +1,1 @@
+//! Debian packages: control files, versions, indices and the dependency resolver; pure.
