@@ -1,1 +1,25 @@
-//! placeholder
+//! xenbuild: one recipe becomes a running Xen system.
+//!
+//! ```text
+//! recipe.toml -> recipe -> plan -> run -> out/cache/<key>/ -> out/<recipe>/ -> emulate
+//! ```
+//!
+//! - [`recipe`]: what was written, and what is meant.
+//! - [`plan`]: a recipe becomes a graph of steps, a pure value.
+//! - [`step`]: one kind of step per file: its inputs, its key, its work.
+//! - [`run`]: carries a plan out: cache, queue, events.
+//! - [`fetch`]: packages from the network, verified and locked; the only place that knows the network.
+//! - [`emulate`]: boots an image and talks to its console; starts QEMU.
+//! - [`cli`]: the command line; the only place that knows clap, indicatif and the terminal.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod emulate;
+pub mod error;
+pub mod fetch;
+pub mod plan;
+pub mod recipe;
+pub mod run;
+pub mod step;
+pub mod task;

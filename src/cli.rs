@@ -1,0 +1,127 @@
+//! The command line: what was typed becomes one call of one command; one file per command.
+//! The only place that knows clap, indicatif and the terminal.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::error::Result;
+
+mod cache;
+mod check;
+mod clean;
+mod explain;
+mod image;
+mod lock;
+mod plan;
+mod run;
+mod schema;
+mod show;
+mod test;
+
+/// Builds, boots and tests Xen-on-Arm systems from one recipe: without root, and byte for byte the same each time.
+#[derive(Parser)]
+#[command(version, propagate_version = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(clap::Args)]
+pub struct Global {
+    /// Folder for everything that is made
+    #[arg(long, global = true, value_name = "DIR", default_value = "out", env = "XENBUILD_OUT")]
+    pub out: PathBuf,
+    /// Say less: errors and results only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Steps that run at the same time [default: the number of CPUs]
+    #[arg(short, long, global = true, value_name = "N")]
+    pub jobs: Option<std::num::NonZeroUsize>,
+    /// How progress is told: bars on a terminal, plain lines in a log
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "auto")]
+    pub message_format: MessageFormat,
+    /// Take nothing from the network
+    #[arg(long, global = true)]
+    pub offline: bool,
+    /// Refuse to change the lock file
+    #[arg(long, global = true)]
+    pub locked: bool,
+}
+
+/// How progress is told.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MessageFormat {
+    /// Bars if standard error is a terminal, else plain lines
+    Auto,
+    /// Bars
+    Bars,
+    /// One line per event
+    Plain,
+    /// One JSON object per line, on standard output
+    Json,
+}
+
+/// Which recipe: the argument most commands share.
+#[derive(clap::Args)]
+pub struct RecipeArgs {
+    /// The recipe
+    #[arg(value_name = "RECIPE")]
+    pub recipe: PathBuf,
+    /// Build this named variant of it
+    #[arg(long, value_name = "NAME")]
+    pub variant: Option<String>,
+    /// Set a variable of the recipe
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Image(image::Args),
+    Run(run::Args),
+    Test(test::Args),
+    Plan(plan::Args),
+    Explain(explain::Args),
+    Check(check::Args),
+    Show(show::Args),
+    Lock(lock::Args),
+    Schema(schema::Args),
+    Clean(clean::Args),
+    Cache(cache::Args),
+}
+
+/// Runs the program: parses the arguments, runs one command, prints what went wrong, returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result: Result<ExitCode> = match cli.command {
+        Command::Image(args) => image::run(&cli.global, args),
+        Command::Run(args) => run::run(&cli.global, args),
+        Command::Test(args) => test::run(&cli.global, args),
+        Command::Plan(args) => plan::run(&cli.global, args),
+        Command::Explain(args) => explain::run(&cli.global, args),
+        Command::Check(args) => check::run(&cli.global, args),
+        Command::Show(args) => show::run(&cli.global, args),
+        Command::Lock(args) => lock::run(&cli.global, args),
+        Command::Schema(args) => schema::run(&cli.global, args),
+        Command::Clean(args) => clean::run(&cli.global, args),
+        Command::Cache(args) => cache::run(&cli.global, args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            for hint in &error.hints {
+                eprintln!("  hint: {hint}");
+            }
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}

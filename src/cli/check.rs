@@ -1,0 +1,18 @@
+//! `xenbuild check`.
+
+use std::process::ExitCode;
+
+use super::Global;
+use crate::error::{Error, Kind, Result};
+
+/// Checks all that can be known before the first long step
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: super::RecipeArgs,
+}
+
+/// Runs the command.
+pub fn run(_global: &Global, _args: Args) -> Result<ExitCode> {
+    Err(Error::new(Kind::Internal, "written next"))
+}

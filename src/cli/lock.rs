@@ -1,0 +1,18 @@
+//! `xenbuild lock`.
+
+use std::process::ExitCode;
+
+use super::Global;
+use crate::error::{Error, Kind, Result};
+
+/// Writes or updates the lock file: every package's version and hash
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: super::RecipeArgs,
+}
+
+/// Runs the command.
+pub fn run(_global: &Global, _args: Args) -> Result<ExitCode> {
+    Err(Error::new(Kind::Internal, "written next"))
+}

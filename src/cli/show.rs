@@ -1,0 +1,18 @@
+//! `xenbuild show`.
+
+use std::process::ExitCode;
+
+use super::Global;
+use crate::error::{Error, Kind, Result};
+
+/// Shows a recipe as it is understood
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: super::RecipeArgs,
+}
+
+/// Runs the command.
+pub fn run(_global: &Global, _args: Args) -> Result<ExitCode> {
+    Err(Error::new(Kind::Internal, "written next"))
+}

@@ -1,0 +1,18 @@
+//! `xenbuild test`.
+
+use std::process::ExitCode;
+
+use super::Global;
+use crate::error::{Error, Kind, Result};
+
+/// Builds a recipe, boots it, and types and checks what its `[test]` table says
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    recipe: super::RecipeArgs,
+}
+
+/// Runs the command.
+pub fn run(_global: &Global, _args: Args) -> Result<ExitCode> {
+    Err(Error::new(Kind::Internal, "written next"))
+}

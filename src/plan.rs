@@ -1,0 +1,1 @@
+//! A recipe becomes a plan: steps in topological order, printable and comparable; a pure value.

@@ -1,0 +1,477 @@
+//! The recipe as meant: every value checked, every reference resolved to a name that exists.
+//!
+//! `recipe.toml` -> [`raw`] (as written, with spans) -> inherit, variants, variables -> `Recipe`.
+//! Nothing here touches the network or reads the files that a recipe names.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Where a value was written: enough to show the line with a caret, long after parsing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Origin {
+    /// The recipe file, by its index in [`Recipe::sources`]; `None` for a default.
+    pub file: Option<usize>,
+    /// Byte range in that file.
+    pub span: Range<usize>,
+    /// The key's full path, as the recipe would write it: `filesystem.dom0.size`.
+    pub key: String,
+}
+
+/// A value and where it was written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// A recipe file's name and text, kept for error messages.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceText {
+    /// The path, as the user gave it or as `inherit` names it.
+    pub path: PathBuf,
+    /// Its whole text.
+    pub text: Arc<str>,
+}
+
+/// A recipe, resolved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recipe {
+    /// The file stem, plus `-variant` where a variant was chosen: names the folder under `out/`.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// All files read: the recipe itself first, then what it inherits.
+    pub sources: Vec<SourceText>,
+    /// The time that every made file gets: seconds since 1970.
+    pub epoch: i64,
+    /// Where Debian packages come from.
+    pub packages: Packages,
+    /// The machine to boot on.
+    pub machine: Machine,
+    /// The hypervisor.
+    pub hypervisor: Hypervisor,
+    /// Kernels, by name.
+    pub kernels: BTreeMap<String, Kernel>,
+    /// The machine's device tree.
+    pub device_tree: DeviceTree,
+    /// File systems, by name.
+    pub filesystems: BTreeMap<String, Filesystem>,
+    /// Domain 0.
+    pub dom0: Dom0,
+    /// Guests, by name.
+    pub guests: BTreeMap<String, Guest>,
+    /// What is made to boot from.
+    pub boot: Boot,
+    /// What `xenbuild test` types and expects.
+    pub test: Test,
+}
+
+/// `[packages]`: a Debian archive.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Packages {
+    /// `bookworm`, `bookworm-security`; the first is the one people mean.
+    pub suites: Vec<String>,
+    /// `main`.
+    pub components: Vec<String>,
+    /// Debian's name of the target architecture: `arm64`.
+    pub architecture: String,
+    /// Base URL or `file:` folder, where the recipe fixes it; otherwise configuration, environment or host decide.
+    pub mirror: Option<Located<String>>,
+    /// OpenPGP keyring, where the recipe fixes it.
+    pub keyring: Option<Located<PathBuf>>,
+}
+
+/// A machine that an image can boot on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MachineKind {
+    /// QEMU's `virt`.
+    QemuVirt,
+    /// Arm's Foundation Platform.
+    FoundationV8,
+    /// Arm's FVP Base RevC.
+    FvpBaseRevC,
+}
+
+/// `[machine]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// Which.
+    pub kind: MachineKind,
+    /// GIC architecture version: 2 or 3.
+    pub gic: u8,
+    /// Number of CPUs, 1 to 8 with GICv2, to 64 with GICv3.
+    pub cpus: Located<u32>,
+    /// QEMU's name of the CPU: `cortex-a57`.
+    pub cpu: String,
+    /// RAM in bytes.
+    pub memory_bytes: Located<u64>,
+    /// Where the boot artifact is entered: 2, or 3 (reset, with our stub as firmware).
+    pub exception_level: u8,
+    /// Ports of the host that lead into Dom0 (user networking).
+    pub forwards: Vec<Forward>,
+}
+
+/// `tcp:2222:22`: a port of the host (on loopback) that leads to a port of Dom0.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Forward {
+    /// `tcp`, or `udp`.
+    pub udp: bool,
+    /// The host's port; 0 lets the system choose.
+    pub host: u16,
+    /// Dom0's port.
+    pub guest: u16,
+}
+
+/// One file from somewhere.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FileSource {
+    /// A local file.
+    Path {
+        /// Absolute.
+        path: Located<PathBuf>,
+        /// What its content must hash to, 64 hex digits, where the recipe says so.
+        sha256: Option<Located<String>>,
+    },
+    /// A file out of a Debian package, or out of those that it depends on in exactly its own version (metapackages).
+    Package {
+        /// Package name, optionally `name=version`.
+        package: Located<String>,
+        /// Path inside, `*` allowed; exactly one file must match.
+        file: Located<String>,
+    },
+    /// A file out of a tarball.
+    Tarball {
+        /// Absolute path of the archive: plain, gz, xz, zst or bz2.
+        tarball: Located<PathBuf>,
+        /// What the archive must hash to.
+        sha256: Option<Located<String>>,
+        /// Path inside, `*` allowed; exactly one file must match.
+        file: Located<String>,
+    },
+}
+
+/// `[hypervisor]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hypervisor {
+    /// The arm64 Image.
+    pub image: FileSource,
+    /// Its command line; `dom0_mem` and `dom0_max_vcpus` are added from `[dom0]` where it does not give them.
+    pub bootargs: String,
+}
+
+/// `[kernel.NAME]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Kernel {
+    /// Image, Image.gz or EFI zboot.
+    pub image: FileSource,
+    /// Where its modules are: a folder or archive that holds `lib/modules/VERSION` (or `usr/lib/modules/VERSION`).
+    pub modules: Option<TreeSource>,
+}
+
+/// Many files from somewhere.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TreeSource {
+    /// A local folder.
+    Folder {
+        /// Absolute.
+        path: Located<PathBuf>,
+        /// Take owner, mode, times and attributes as they are, instead of root's and 0644/0755.
+        keep: bool,
+    },
+    /// A tarball.
+    Tarball {
+        /// Absolute path: plain, gz, xz, zst or bz2.
+        tarball: Located<PathBuf>,
+        /// What the archive must hash to.
+        sha256: Option<Located<String>>,
+    },
+    /// One Debian package without its dependencies (but with those of exactly its own version).
+    Package {
+        /// Package name, optionally `name=version`.
+        package: Located<String>,
+    },
+}
+
+/// `[device-tree]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeviceTree {
+    /// The source or blob; `None` takes the machine's own board source, which xenbuild carries.
+    pub source: Option<FileSource>,
+    /// `-D`: names for the preprocessor, besides those that describe the machine.
+    pub defines: BTreeMap<String, String>,
+    /// Overlays applied on top, in order: sources or blobs.
+    pub overlays: Vec<FileSource>,
+}
+
+/// How a file system is written.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Format {
+    /// ext3.
+    Ext3 {
+        /// Whole size; `None`: as large as its content needs, plus `free_bytes`.
+        size_bytes: Option<Located<u64>>,
+        /// Room to leave for data beyond the content.
+        free_bytes: u64,
+        /// Volume label, up to 16 bytes.
+        label: String,
+    },
+    /// A newc archive: an initramfs.
+    Cpio {
+        /// Compress with gzip.
+        gzip: bool,
+    },
+    /// A tar archive.
+    Tar {
+        /// Compress with gzip.
+        gzip: bool,
+    },
+}
+
+/// `[filesystem.NAME]`. Filled in this order: packages, `include`s, kernel modules, guests, files, users; later wins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Filesystem {
+    /// How it is written.
+    pub format: Format,
+    /// Where `[filesystem.NAME]` stands.
+    pub origin: Origin,
+    /// Debian packages, with all they depend on.
+    pub packages: Vec<Located<String>>,
+    /// Packages that are taken as installed already, whatever depends on them.
+    pub without: Vec<String>,
+    /// Patterns of paths that packages and includes bring but that are left out: `/usr/share/doc/*`.
+    pub exclude: Vec<String>,
+    /// Begin with `/bin`, `/sbin` and `/lib` as links into `/usr`.
+    pub merged_usr: bool,
+    /// Trees from elsewhere, in order.
+    pub include: Vec<Include>,
+    /// Kernel modules.
+    pub modules: Option<Modules>,
+    /// Single entries, by absolute path.
+    pub files: BTreeMap<String, Entry>,
+    /// Users added to `/etc/passwd`, `/etc/group` and `/etc/shadow`, by name.
+    pub users: BTreeMap<String, User>,
+}
+
+/// One `include` of a file system.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Include {
+    /// What.
+    pub source: TreeSource,
+    /// Where it goes: an absolute path in the file system.
+    pub to: String,
+    /// How many leading names to cut from each path.
+    pub strip: u32,
+    /// Whom all of it belongs to, instead of what the source says.
+    pub owner: Option<Owner>,
+}
+
+/// `1000:1000`, by number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// `modules` of a file system: the named ones, and all they need.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Modules {
+    /// Whose: a name in [`Recipe::kernels`] that has modules.
+    pub kernel: Located<String>,
+    /// Names (or aliases).
+    pub names: Vec<Located<String>>,
+    /// File that lists the modules' paths in load order, one a line: `/lib/modules/load-order`.
+    pub list: String,
+}
+
+/// One of `files`: what is at that path.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry {
+    /// What it is.
+    pub content: EntryContent,
+    /// Owner.
+    pub owner: Owner,
+    /// Permission bits; `None`: 0755 for directories, 0644 for files, or as the source says.
+    pub mode: Option<u16>,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// What an [`Entry`] is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EntryContent {
+    /// A file with this text.
+    Text(String),
+    /// A file from somewhere.
+    File(FileSource),
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink(String),
+    /// Another name for an entry that is there already.
+    Hardlink(String),
+    /// A character device.
+    CharacterDevice(u32, u32),
+    /// A block device.
+    BlockDevice(u32, u32),
+    /// A named pipe.
+    Fifo,
+    /// Another file system of the recipe, as one file.
+    Filesystem(Located<String>),
+    /// A kernel of the recipe, as an Image.
+    Kernel(Located<String>),
+    /// Nothing: what packages or includes brought at this path, and below, is taken away.
+    Absent,
+}
+
+/// `[filesystem.X.users.NAME]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct User {
+    /// Number.
+    pub uid: u32,
+    /// Group number; a group of the user's name is made if there is none.
+    pub gid: u32,
+    /// Home folder; made, and the user's own.
+    pub home: String,
+    /// Login shell.
+    pub shell: String,
+    /// `crypt(3)` hash; `None` locks the password, `""` lets in without one.
+    pub password: Option<String>,
+}
+
+/// `[dom0]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Dom0 {
+    /// A name in [`Recipe::kernels`].
+    pub kernel: Located<String>,
+    /// A cpio file system of the recipe.
+    pub initramfs: Option<Located<String>>,
+    /// The file system on its first disk (`/dev/vda`); guests' files go there.
+    pub root: Option<Located<String>>,
+    /// File systems on its further disks.
+    pub disks: Vec<Located<String>>,
+    /// `dom0_mem`.
+    pub memory_bytes: Located<u64>,
+    /// `dom0_max_vcpus`.
+    pub vcpus: Located<u32>,
+    /// The kernel's command line.
+    pub bootargs: String,
+}
+
+/// `[guest.NAME]`: becomes `/etc/xen/NAME.cfg` in Dom0's root, its files under `/var/lib/xen/images/NAME/`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Guest {
+    /// A name in [`Recipe::kernels`].
+    pub kernel: Located<String>,
+    /// A cpio file system of the recipe.
+    pub initramfs: Option<Located<String>>,
+    /// `memory`.
+    pub memory_bytes: Located<u64>,
+    /// `vcpus`.
+    pub vcpus: Located<u32>,
+    /// `disk`.
+    pub disks: Vec<Disk>,
+    /// `vif`.
+    pub vifs: Vec<Vif>,
+    /// `extra`: the kernel's command line.
+    pub extra: String,
+    /// Further settings of xl.cfg(5), as TOML values: strings, integers, booleans, lists of strings.
+    pub settings: BTreeMap<String, Setting>,
+    /// Where `[guest.NAME]` stands.
+    pub origin: Origin,
+}
+
+/// A value of xl.cfg(5).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Setting {
+    /// A string.
+    Text(String),
+    /// A number; booleans are 0 and 1.
+    Number(i64),
+    /// A list of strings.
+    List(Vec<String>),
+}
+
+/// A guest's disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Disk {
+    /// An ext3 file system of the recipe.
+    pub filesystem: Located<String>,
+    /// `xvda`.
+    pub device: String,
+    /// May the guest write to it?
+    pub writable: bool,
+}
+
+/// A guest's network interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Vif {
+    /// The bridge in Dom0.
+    pub bridge: String,
+    /// `00:16:3e:xx:xx:xx`; derived from the guest's name and number where not given.
+    pub mac: String,
+}
+
+/// `[boot]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Boot {
+    /// What is made.
+    pub format: BootFormat,
+}
+
+/// A boot artifact.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BootFormat {
+    /// One ELF with everything in it: `RECIPE.axf`.
+    Axf,
+}
+
+/// `[test]`: a dialogue on the serial console.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Test {
+    /// For all of it.
+    pub timeout: Duration,
+    /// Regular expression of the shell's prompt, for `run` steps.
+    pub prompt: String,
+    /// Regular expressions that fail the test wherever they turn up.
+    pub fail: Vec<Located<String>>,
+    /// The dialogue.
+    pub steps: Vec<TestStep>,
+}
+
+/// One step of the dialogue.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TestStep {
+    /// What to do.
+    pub action: TestAction,
+    /// Its own limit.
+    pub within: Duration,
+    /// Where it was written.
+    pub origin: Origin,
+}
+
+/// What a step of the dialogue does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TestAction {
+    /// Waits until a regular expression matches in what came since the last match.
+    Expect(String),
+    /// Types text.
+    Send(String),
+    /// Runs a shell command at the prompt and checks its exit status, and its output where `expect` is given.
+    Run {
+        /// The command line.
+        command: String,
+        /// Regular expressions that its output must match, all of them.
+        expect: Vec<String>,
+        /// The exit status it must have.
+        status: u8,
+    },
+    /// Waits until the machine has powered itself off.
+    PowerOff,
+}

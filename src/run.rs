@@ -1,0 +1,1 @@
+//! Carries a plan out: cache, queue, threads, events.
