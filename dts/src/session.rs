@@ -1,0 +1,93 @@
+//! What every stage of one compilation shares: sources, names, messages, and the way to more files.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::diagnostic::{Diagnostic, Severity};
+use crate::intern::Names;
+use crate::loader::{LoadError, Loader, folder_of, join};
+use crate::source::Sources;
+
+/// Files may include files this deep.
+pub(crate) const INCLUDE_DEPTH: usize = 200;
+
+/// Errors beyond this many are not kept.
+const MESSAGE_LIMIT: usize = 10_000;
+
+/// The largest text that is read or made, so that offsets and growing expansions stay in bounds.
+pub(crate) const TEXT_LIMIT: usize = 1 << 28;
+
+pub(crate) struct Session<'a> {
+    pub loader: &'a dyn Loader,
+    pub include_dirs: &'a [String],
+    pub sources: Sources,
+    pub names: Names,
+    pub diagnostics: Vec<Diagnostic>,
+    /// Every file read, in order, once each.
+    pub dependencies: Vec<String>,
+    opened: HashMap<String, Option<u32>>,
+}
+
+impl<'a> Session<'a> {
+    pub fn new(loader: &'a dyn Loader, include_dirs: &'a [String]) -> Session<'a> {
+        Session {
+            loader,
+            include_dirs,
+            sources: Sources::default(),
+            names: Names::default(),
+            diagnostics: Vec::new(),
+            dependencies: Vec::new(),
+            opened: HashMap::new(),
+        }
+    }
+
+    pub fn report(&mut self, diagnostic: Diagnostic) {
+        if self.diagnostics.len() < MESSAGE_LIMIT {
+            self.diagnostics.push(diagnostic);
+        }
+    }
+
+    pub fn has_errors(&self) -> bool {
+        self.diagnostics.iter().any(|item| item.severity == Severity::Error)
+    }
+
+    /// Reads a file, once; returns the number of its text.
+    pub fn open(&mut self, path: &str) -> Result<u32, LoadError> {
+        match self.opened.get(path) {
+            Some(Some(text)) => return Ok(*text),
+            Some(None) => return Err(LoadError::NotFound),
+            None => {}
+        }
+        match self.loader.load(path) {
+            Ok(bytes) if bytes.len() > TEXT_LIMIT => Err(LoadError::Failed("larger than 256 MiB".into())),
+            Ok(bytes) => {
+                let text = self.sources.add(path, Arc::from(bytes));
+                self.opened.insert(path.into(), Some(text));
+                self.dependencies.push(path.into());
+                Ok(text)
+            }
+            Err(LoadError::NotFound) => {
+                self.opened.insert(path.into(), None);
+                Err(LoadError::NotFound)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Looks for `name` in the folder of `from` if given, then in the include folders.
+    pub fn search(&mut self, name: &str, from: Option<&str>) -> Result<u32, LoadError> {
+        let mut folders: Vec<String> = from.map(|file| folder_of(file).to_string()).into_iter().collect();
+        if name.starts_with('/') {
+            folders = vec![String::new()];
+        } else {
+            folders.extend(self.include_dirs.iter().cloned());
+        }
+        for folder in folders {
+            match self.open(&join(&folder, name)) {
+                Err(LoadError::NotFound) => {}
+                result => return result,
+            }
+        }
+        Err(LoadError::NotFound)
+    }
+}
