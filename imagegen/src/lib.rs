@@ -2,7 +2,9 @@
 //! beyond the readers, writers and files handed in.
 
 pub mod archive;
+pub mod decompress;
 pub mod ext3;
 pub mod modules;
 pub mod package;
+mod suggest;
 pub mod tree;

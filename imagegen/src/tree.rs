@@ -257,37 +257,7 @@ impl Tree {
 
     /// Returns the inode at `path`; a link in last place is followed only if `follow` says so.
     pub fn lookup(&self, path: &[u8], follow: bool) -> Option<InodeId> {
-        let (mut at, mut links) = (Self::ROOT, 0);
-        // The components still to come, last first.
-        let mut todo: Vec<Box<[u8]>> = components(path).rev().map(Into::into).collect();
-        // Where each open folder was entered from, for the `..` of link targets.
-        let mut parents: Vec<InodeId> = Vec::new();
-        while let Some(name) = todo.pop() {
-            if &*name == b".." {
-                at = parents.pop().unwrap_or(Self::ROOT);
-                continue;
-            }
-            let Kind::Directory(entries) = &self.inode(at).kind else { return None };
-            let next = *entries.get(&name)?;
-            match &self.inode(next).kind {
-                Kind::Symlink(target) if follow || !todo.is_empty() => {
-                    links += 1;
-                    if links > SYMLINKS_MAX {
-                        return None;
-                    }
-                    if target.first() == Some(&b'/') {
-                        at = Self::ROOT;
-                        parents.clear();
-                    }
-                    todo.extend(components(target).rev().map(Box::from));
-                }
-                _ => {
-                    parents.push(at);
-                    at = next;
-                }
-            }
-        }
-        Some(at)
+        Place::default().resolve(self, components(path), follow).map(|place| place.at)
     }
 
     /// Puts a new inode at `path`, making missing parents (root's, 0755, with the inode's own time).
@@ -309,7 +279,7 @@ impl Tree {
         {
             return Err(error(path, "a symbolic link's target needs 1 to 4095 bytes and no NUL"));
         }
-        if let Some(old) = self.child(parent, &name) {
+        if let Some(old) = self.child(parent, name) {
             let directory = if matches!(kind, Kind::Directory(_)) { self.lookup(path, true) } else { Some(old) }
                 .filter(|&id| matches!(self.inode(id).kind, Kind::Directory(_)));
             match (directory, &kind) {
@@ -325,9 +295,8 @@ impl Tree {
             Kind::Directory(_) => Kind::Directory(BTreeMap::new()),
             other => other,
         };
-        let id = InodeId(u32::try_from(self.inodes.len()).map_err(|_| error(path, "too many files for one tree"))?);
-        self.inodes.push(Inode { kind, metadata });
-        self.set_child(parent, name, id);
+        let id = self.push(path, kind, metadata)?;
+        self.set_child(parent, name.into(), id);
         Ok(id)
     }
 
@@ -343,12 +312,12 @@ impl Tree {
         let Some((parent, name)) = self.parent_of(path, mtime)? else {
             return Err(error(path, "the root can only be a directory"));
         };
-        if let Some(old) = self.child(parent, &name)
+        if let Some(old) = self.child(parent, name)
             && matches!(self.inode(old).kind, Kind::Directory(_))
         {
             return Err(error(path, "is a directory already"));
         }
-        self.set_child(parent, name, id);
+        self.set_child(parent, name.into(), id);
         Ok(id)
     }
 
@@ -364,39 +333,45 @@ impl Tree {
     }
 
     /// Finds the directory a path's last name belongs in, making what is missing; `None` for the root itself.
-    fn parent_of(&mut self, path: &[u8], mtime: Timestamp) -> Result<Option<(InodeId, Box<[u8]>)>, TreeError> {
+    fn parent_of<'a>(&mut self, path: &'a [u8], mtime: Timestamp) -> Result<Option<(InodeId, &'a [u8])>, TreeError> {
         if path.contains(&0) {
             return Err(error(path, "a path cannot hold a NUL byte"));
         }
-        let mut names: Vec<&[u8]> = components(path).collect();
-        if names.iter().any(|name| *name == b"..") {
+        if components(path).any(|name| name == b"..") {
             return Err(error(path, "leads out of its folder with `..`"));
         }
-        if names.iter().any(|name| name.len() > NAME_MAX) {
+        if components(path).any(|name| name.len() > NAME_MAX) {
             return Err(error(path, "has a name of more than 255 bytes"));
         }
-        let Some(last) = names.pop() else { return Ok(None) };
-        let mut at = Self::ROOT;
-        for depth in 1..=names.len() {
-            let prefix = names[..depth].join(&b'/');
-            at = match self.lookup(&prefix, true) {
-                Some(id) if matches!(self.inode(id).kind, Kind::Directory(_)) => id,
-                Some(_) => return Err(error(path, "passes through something that is no directory")),
-                None if self.lookup(&prefix, false).is_some() => {
-                    return Err(error(path, "passes through a symbolic link that leads nowhere"));
-                }
+        let mut names = components(path);
+        let Some(last) = names.next_back() else { return Ok(None) };
+        let mut place = Place::default();
+        for name in names {
+            match self.child(place.at, name) {
                 None => {
-                    let id = InodeId(
-                        u32::try_from(self.inodes.len()).map_err(|_| error(path, "too many files for one tree"))?,
-                    );
-                    let kind = Kind::Directory(BTreeMap::new());
-                    self.inodes.push(Inode { kind, metadata: Metadata::root(0o755, mtime) });
-                    self.set_child(at, names[depth - 1].into(), id);
-                    id
+                    let id = self.push(path, Kind::Directory(BTreeMap::new()), Metadata::root(0o755, mtime))?;
+                    self.set_child(place.at, name.into(), id);
+                    place.enter(id);
                 }
-            };
+                Some(id) if matches!(self.inode(id).kind, Kind::Directory(_)) => place.enter(id),
+                Some(_) => {
+                    place = place
+                        .resolve(self, std::iter::once(name), true)
+                        .ok_or_else(|| error(path, "passes through a symbolic link that leads nowhere"))?;
+                    if !matches!(self.inode(place.at).kind, Kind::Directory(_)) {
+                        return Err(error(path, "passes through something that is no directory"));
+                    }
+                }
+            }
         }
-        Ok(Some((at, last.into())))
+        Ok(Some((place.at, last)))
+    }
+
+    /// Puts an inode, still without a name, into the arena.
+    fn push(&mut self, path: &[u8], kind: Kind, metadata: Metadata) -> Result<InodeId, TreeError> {
+        let id = InodeId(u32::try_from(self.inodes.len()).map_err(|_| error(path, "too many files for one tree"))?);
+        self.inodes.push(Inode { kind, metadata });
+        Ok(id)
     }
 
     fn child(&self, directory: InodeId, name: &[u8]) -> Option<InodeId> {
@@ -411,6 +386,61 @@ impl Tree {
             Kind::Directory(entries) => entries.insert(name, id),
             _ => unreachable!("parent_of and the root are directories"),
         };
+    }
+}
+
+/// Where a walk through the tree stands.
+struct Place {
+    at: InodeId,
+    /// Where each open folder was entered from, for the `..` of link targets.
+    parents: Vec<InodeId>,
+    /// How many links were followed.
+    links: usize,
+}
+
+impl Default for Place {
+    fn default() -> Self {
+        Place { at: Tree::ROOT, parents: Vec::new(), links: 0 }
+    }
+}
+
+impl Place {
+    fn enter(&mut self, id: InodeId) {
+        self.parents.push(self.at);
+        self.at = id;
+    }
+
+    /// Goes down these names; a link in last place is followed only if `follow` says so.
+    fn resolve<'a>(
+        mut self,
+        tree: &'a Tree,
+        names: impl DoubleEndedIterator<Item = &'a [u8]>,
+        follow: bool,
+    ) -> Option<Self> {
+        // The components still to come, last first.
+        let mut todo: Vec<&[u8]> = names.rev().collect();
+        while let Some(name) = todo.pop() {
+            if name == b".." {
+                self.at = self.parents.pop().unwrap_or(Tree::ROOT);
+                continue;
+            }
+            let next = tree.child(self.at, name)?;
+            match &tree.inode(next).kind {
+                Kind::Symlink(target) if follow || !todo.is_empty() => {
+                    self.links += 1;
+                    if self.links > SYMLINKS_MAX {
+                        return None;
+                    }
+                    if target.first() == Some(&b'/') {
+                        self.at = Tree::ROOT;
+                        self.parents.clear();
+                    }
+                    todo.extend(components(target).rev());
+                }
+                _ => self.enter(next),
+            }
+        }
+        Some(self)
     }
 }
 
@@ -485,6 +515,27 @@ mod tests {
         assert!(tree.remove(b"a"));
         assert!(!tree.remove(b"a"));
         assert_eq!(tree.lookup(b"deep/b", false), Some(id));
+    }
+
+    #[test]
+    fn a_link_target_climbs_from_where_the_link_stands() {
+        let mut tree = tree();
+        tree.insert(b"usr/lib/real/x", file("x"), Metadata::default()).unwrap();
+        tree.insert(b"usr/lib/alias", Kind::Symlink((*b"../lib/real").into()), Metadata::default()).unwrap();
+        tree.insert(b"top", Kind::Symlink((*b"/usr/lib/alias").into()), Metadata::default()).unwrap();
+        let id = tree.insert(b"top/deep/y", file("y"), Metadata::default()).unwrap();
+        assert_eq!(tree.lookup(b"usr/lib/real/deep/y", false), Some(id));
+        assert!(tree.insert(b"top/x/y", file(""), Metadata::default()).unwrap_err().reason.contains("no directory"));
+        tree.insert(b"gone", Kind::Symlink((*b"nowhere").into()), Metadata::default()).unwrap();
+        assert!(tree.insert(b"gone/y", file(""), Metadata::default()).unwrap_err().reason.contains("leads nowhere"));
+    }
+
+    #[test]
+    fn a_deep_tree_is_built_in_linear_time() {
+        let mut tree = tree();
+        let path = "d/".repeat(20_000) + "leaf";
+        let id = tree.insert(path.as_bytes(), file(""), Metadata::default()).unwrap();
+        assert_eq!(tree.lookup(path.as_bytes(), false), Some(id));
     }
 
     #[test]
