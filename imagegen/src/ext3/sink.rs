@@ -1,0 +1,91 @@
+//! Where an image's bytes go: collected into large writes, holes left out.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::FallocateFlags;
+
+/// Bytes collected before they are written: measured, larger ones leave the processor's cache and are slower.
+pub(super) const CAPACITY: usize = 1 << 17;
+/// Gaps below this are written as zeros, being shorter than any block the output could leave out.
+const GAP_MAX: u64 = 4096;
+
+/// Writes pieces in ascending order into a file, from an offset on. What is left out reads as zeros.
+pub(super) struct Sink<'a> {
+    file: &'a File,
+    offset: u64,
+    buffer: Box<[u8]>,
+    /// The buffer's position in the image, and how much of it is filled.
+    start: u64,
+    filled: usize,
+}
+
+impl<'a> Sink<'a> {
+    /// Prepares a range of the file: afterwards it reads as zeros and, at its end, exists.
+    pub fn new(file: &'a File, offset: u64, size: u64) -> io::Result<Self> {
+        let end = offset.checked_add(size).ok_or(io::ErrorKind::FileTooLarge)?;
+        let length = file.metadata()?.len();
+        if offset == 0 && length <= end {
+            file.set_len(0)?;
+        } else if length > offset {
+            let old = length.min(end) - offset;
+            rustix::fs::fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, old)?;
+        }
+        if length <= end {
+            file.set_len(end)?;
+        }
+        Ok(Sink { file, offset, buffer: vec![0; CAPACITY].into_boxed_slice(), start: 0, filled: 0 })
+    }
+
+    /// Returns room for up to [`CAPACITY`] bytes at a position, with old bytes in it: the caller fills all of it.
+    pub fn room(&mut self, position: u64, length: usize) -> io::Result<&mut [u8]> {
+        debug_assert!(position >= self.start + self.filled as u64 && length <= CAPACITY);
+        let gap = position - (self.start + self.filled as u64);
+        if self.filled == 0 || gap >= GAP_MAX || self.filled + gap as usize + length > CAPACITY {
+            self.flush()?;
+            self.start = position;
+        } else {
+            self.buffer[self.filled..self.filled + gap as usize].fill(0);
+            self.filled += gap as usize;
+        }
+        let from = self.filled;
+        self.filled += length;
+        Ok(&mut self.buffer[from..self.filled])
+    }
+
+    /// Writes bytes at a position.
+    pub fn put(&mut self, position: u64, bytes: &[u8]) -> io::Result<()> {
+        for (number, chunk) in bytes.chunks(CAPACITY).enumerate() {
+            self.room(position + (number * CAPACITY) as u64, chunk.len())?.copy_from_slice(chunk);
+        }
+        Ok(())
+    }
+
+    /// Lets the kernel copy from another file; returns how many bytes it would, which may be none.
+    pub fn copy(&mut self, position: u64, from: &File, mut from_offset: u64, length: u64) -> io::Result<u64> {
+        self.flush()?;
+        let (mut at, mut left) = (self.offset + position, length);
+        while left > 0 {
+            let chunk = usize::try_from(left).unwrap_or(usize::MAX);
+            match rustix::fs::copy_file_range(from, Some(&mut from_offset), self.file, Some(&mut at), chunk) {
+                Ok(0) => break,
+                Ok(copied) => left -= copied as u64,
+                Err(rustix::io::Errno::INTR) => {}
+                // Other files, other kernels: what is not copied here is read and written.
+                Err(rustix::io::Errno::NOSPC) => return Err(io::ErrorKind::StorageFull.into()),
+                Err(_) => break,
+            }
+        }
+        self.start = position + (length - left);
+        Ok(length - left)
+    }
+
+    /// Writes what is collected.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.buffer[..self.filled], self.offset + self.start)?;
+        self.start += self.filled as u64;
+        self.filled = 0;
+        Ok(())
+    }
+}

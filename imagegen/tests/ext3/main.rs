@@ -1,0 +1,11 @@
+//! Strangers look at ext3 images: e2fsck, the host kernel's loop mount, resize2fs and an independent reader.
+//!
+//! What is missing on this machine (a tool, root, a loop device) is announced on stderr and its part skipped.
+
+mod golden;
+mod kernel;
+mod limits;
+mod oracle;
+mod random;
+mod sources;
+mod trees;
