@@ -1,0 +1,300 @@
+//! The EL3 stub under QEMU's virt machine, from reset: a payload at EL2 calls all of PSCI on every CPU and prints the answers.
+//! Ring: emulator.
+
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bootwrap::{Hypervisor, Level, Payload, Secondaries, Spec};
+
+const PROBE: &[u8] = include_bytes!(env!("XENBUILD_EL3_PROBE"));
+/// Where the probe is linked (bootwrap/el3/probe.ld).
+const PROBE_ADDRESS: u64 = 0x4100_0000;
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// One machine of QEMU's.
+#[derive(Clone, Copy)]
+struct Machine {
+    options: &'static str,
+    gic: u32,
+    cpus: usize,
+    memory_mib: u32,
+}
+
+impl Machine {
+    fn command(&self, more: &str) -> Command {
+        let mut command = Command::new("qemu-system-aarch64");
+        command.arg("-M").arg(format!("virt,{},gic-version={}{more}", self.options, self.gic));
+        command.args(["-cpu", "cortex-a57", "-nographic", "-nodefaults", "-serial", "mon:stdio"]);
+        command.args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()]);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Returns the machine's own device tree; none, said aloud, where there is no QEMU.
+    fn device_tree(&self, folder: &Path) -> Option<Vec<u8>> {
+        let file = folder.join("board.dtb");
+        match self.command(&format!(",dumpdtb={}", file.display())).output() {
+            Err(error) => {
+                eprintln!("skipped: qemu-system-aarch64: {error}");
+                None
+            }
+            Ok(output) => Some(fs::read(&file).unwrap_or_else(|error| panic!("{error}: {output:?}"))),
+        }
+    }
+
+    /// Runs an artifact until the machine switches itself off, prints `until`, or the time is up.
+    fn run(&self, artifact: &Path, more: &[&str], until: Option<&str>, limit: Duration) -> Run {
+        let mut child = self
+            .command("")
+            .arg("-kernel")
+            .arg(artifact)
+            .args(more)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("QEMU starts");
+        let mut output = child.stdout.take().expect("a pipe");
+        let printed = Arc::new(Mutex::new(Vec::new()));
+        let reader = {
+            let printed = Arc::clone(&printed);
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                while let Ok(length @ 1..) = output.read(&mut buffer) {
+                    printed.lock().expect("no panic").extend(&buffer[..length]);
+                }
+            })
+        };
+        let text = || String::from_utf8_lossy(&printed.lock().expect("no panic")).replace('\r', "");
+        let start = Instant::now();
+        let off = loop {
+            if child.try_wait().expect("QEMU can be waited for").is_some() {
+                break true;
+            }
+            if start.elapsed() > limit || until.is_some_and(|wanted| text().contains(wanted)) {
+                child.kill().expect("QEMU can be ended");
+                child.wait().expect("QEMU has ended");
+                break false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        reader.join().expect("no panic");
+        Run { printed: text(), off }
+    }
+}
+
+/// How a run ended.
+struct Run {
+    printed: String,
+    /// Whether the machine switched itself off, or reset itself under `-no-reboot`.
+    off: bool,
+}
+
+/// Returns the bytes of an ELF file's only segment.
+fn flat(file: &[u8]) -> Vec<u8> {
+    use object::read::elf::{FileHeader, ProgramHeader};
+    let header = object::elf::FileHeader64::<object::Endianness>::parse(file).expect("an ELF file");
+    let endian = header.endian().expect("a byte order");
+    let headers = header.program_headers(endian, file).expect("program headers");
+    headers[0].data(endian, file).expect("its bytes").to_vec()
+}
+
+fn wrap_probe(device_tree: &[u8], level: Level, secondaries: Secondaries, artifact: &Path) {
+    let probe = flat(PROBE);
+    let spec = Spec {
+        stub: xenbuild::stub::EL3,
+        device_tree,
+        level,
+        secondaries,
+        hypervisor: Some(Hypervisor { image: &probe, bootargs: "" }),
+        kernel: None,
+        bootargs: "",
+        ramdisk: None,
+        modules: Vec::new(),
+        addresses: vec![("xen".into(), PROBE_ADDRESS)],
+    };
+    let wrapped = bootwrap::wrap(&spec).expect("it fits");
+    let mut out = fs::File::create(artifact).expect("a file");
+    wrapped.write_elf(&mut out).expect("written");
+}
+
+const SECURE: &str = "secure=on,virtualization=on";
+
+/// Runs the probe from reset and compares with `tests/data/el3/<name>.expected`; `BLESS=1` rewrites it.
+fn probe(name: &str, machine: Machine) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(device_tree) = machine.device_tree(folder.path()) else { return };
+    let artifact = folder.path().join("probe.axf");
+    wrap_probe(&device_tree, Level::El3, Secondaries::Psci, &artifact);
+    let Run { printed, off } = machine.run(&artifact, &[], None, LIMIT);
+    assert!(off, "{name}: not off after {LIMIT:?}:\n{printed}");
+    let file = Path::new("tests/data/el3").join(format!("{name}.expected"));
+    if std::env::var_os("BLESS").is_some() {
+        fs::create_dir_all("tests/data/el3").expect("a folder");
+        fs::write(&file, &printed).expect("written");
+    }
+    let expected = fs::read_to_string(&file).expect("an expectation");
+    assert_eq!(printed, expected, "{name}");
+    // What the file says is checked here too, lest a blessed mistake stay: each CPU entered, the machine reset, no complaint.
+    assert_eq!(printed.matches("own stack, x1 to x3 zero: yes\n").count(), machine.cpus);
+    assert_eq!(printed.matches("context kept\n").count(), machine.cpus - 1);
+    assert!(printed.ends_with("probe: again after reset\n"), "{printed}");
+    assert!(!printed.contains("bootwrap:") && !printed.contains("came back"), "{printed}");
+}
+
+#[test]
+fn one_cpu_gicv2() {
+    probe("gicv2-1", Machine { options: SECURE, gic: 2, cpus: 1, memory_mib: 256 });
+}
+
+#[test]
+fn four_cpus_gicv2() {
+    probe("gicv2-4", Machine { options: SECURE, gic: 2, cpus: 4, memory_mib: 256 });
+}
+
+#[test]
+fn one_cpu_gicv3() {
+    probe("gicv3-1", Machine { options: SECURE, gic: 3, cpus: 1, memory_mib: 256 });
+}
+
+#[test]
+fn four_cpus_gicv3() {
+    probe("gicv3-4", Machine { options: SECURE, gic: 3, cpus: 4, memory_mib: 256 });
+}
+
+/// Every complaint of the stub's, and that it is the only thing printed.
+#[test]
+fn complaints() {
+    let machine = Machine { options: SECURE, gic: 3, cpus: 2, memory_mib: 256 };
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(device_tree) = machine.device_tree(folder.path()) else { return };
+    let artifact = folder.path().join("probe.axf");
+    wrap_probe(&device_tree, Level::El3, Secondaries::Psci, &artifact);
+    let wrong = [
+        (
+            Machine { gic: 2, ..machine },
+            "bootwrap: the device tree says GICv3, the CPU says GICv2 (QEMU virt: gic-version=3)\n",
+        ),
+        (Machine { options: "secure=on", ..machine }, "bootwrap: this CPU has no EL2 (QEMU virt: virtualization=on)\n"),
+        (
+            Machine { options: "secure=off", ..machine },
+            "bootwrap: started at EL1, but a hypervisor needs EL2 (QEMU virt: virtualization=on)\n",
+        ),
+    ];
+    for (machine, complaint) in wrong {
+        // Long enough to see that nothing follows.
+        let run = machine.run(&artifact, &[], None, Duration::from_secs(2));
+        assert_eq!((&*run.printed, run.off), (complaint, false));
+    }
+}
+
+/// The same artifact started at EL2, where QEMU answers PSCI: the stub goes straight on.
+#[test]
+fn starts_at_el2_too() {
+    let machine = Machine { options: "virtualization=on", gic: 3, cpus: 1, memory_mib: 256 };
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(device_tree) = machine.device_tree(folder.path()) else { return };
+    let artifact = folder.path().join("probe.axf");
+    wrap_probe(&device_tree, Level::El2, Secondaries::Psci, &artifact);
+    // That PSCI answers some of the probe's bad calls in its own way and sleeps for ever in CPU_SUSPEND: only the start is compared.
+    let printed = machine.run(&artifact, &[], Some("PSCI_VERSION"), LIMIT).printed;
+    assert!(
+        printed.contains("probe:   EL2\nprobe:   masked, MMU and caches off, own stack, x1 to x3 zero: yes\n"),
+        "{printed}"
+    );
+    assert!(printed.contains("probe: device tree at x0\n"), "{printed}");
+}
+
+/// Upstream Xen and Linux in one artifact, from reset and at EL2, to `xl list` and power-off.
+///
+/// Needs `XENBUILD_LAB`, a folder with `xen`, `Image` and `dom0.cpio.gz`, whose init understands `lab=list`.
+#[test]
+#[ignore = "conformance: boots Xen and Linux eight times"]
+fn upstream_xen() {
+    let Some(lab) = std::env::var_os("XENBUILD_LAB") else {
+        eprintln!("skipped: XENBUILD_LAB is not set");
+        return;
+    };
+    let read = |name: &str| fs::read(Path::new(&lab).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let (xen, kernel) = (read("xen"), read("Image"));
+    let ramdisk =
+        bootwrap::FilePayload::new(fs::File::open(Path::new(&lab).join("dom0.cpio.gz")).expect("dom0.cpio.gz"))
+            .expect("a file");
+    for (options, level) in [(SECURE, Level::El3), ("virtualization=on", Level::El2)] {
+        for (gic, cpus) in [(2, 1), (2, 4), (3, 1), (3, 4)] {
+            let machine = Machine { options, gic, cpus, memory_mib: 2048 };
+            let folder = tempfile::tempdir().expect("a folder");
+            let Some(device_tree) = machine.device_tree(folder.path()) else { return };
+            let bootargs =
+                format!("console=dtuart dtuart=/pl011@9000000 dom0_mem=1024M dom0_max_vcpus={cpus} bootscrub=0");
+            let spec = Spec {
+                stub: xenbuild::stub::EL3,
+                device_tree: &device_tree,
+                level,
+                secondaries: Secondaries::Psci,
+                hypervisor: Some(Hypervisor { image: &xen, bootargs: &bootargs }),
+                kernel: Some(&kernel),
+                bootargs: "console=hvc0 rdinit=/init lab=list",
+                ramdisk: Some(&ramdisk as &dyn Payload),
+                modules: Vec::new(),
+                addresses: Vec::new(),
+            };
+            let artifact = folder.path().join("xen.axf");
+            let mut out = std::io::BufWriter::new(fs::File::create(&artifact).expect("a file"));
+            bootwrap::wrap(&spec).expect("it fits").write_elf(&mut out).expect("written");
+            drop(out);
+            let Run { printed, off } = machine.run(&artifact, &["-no-reboot"], None, Duration::from_secs(400));
+            let case = format!("{options}, GICv{gic}, {cpus} CPUs");
+            assert!(off, "{case}: not off:\n{printed}");
+            for wanted in
+                ["=== UP", "Domain-0", "=== END", "reboot: Power down", "Hardware Dom0 halted: halting machine"]
+            {
+                assert!(printed.contains(wanted), "{case}: no {wanted:?} in\n{printed}");
+            }
+            if cpus > 1 {
+                assert!(printed.contains(&format!("Brought up {cpus} CPUs")), "{case}:\n{printed}");
+            }
+            eprintln!("{case}: up and off");
+        }
+    }
+}
+
+/// Linux alone, from reset, with both ways of starting CPUs. It finds no init, panics and resets, which PSCI alone can do.
+#[test]
+#[ignore = "conformance: boots Linux twice"]
+fn linux_alone() {
+    let Some(lab) = std::env::var_os("XENBUILD_LAB") else {
+        eprintln!("skipped: XENBUILD_LAB is not set");
+        return;
+    };
+    let kernel = fs::read(Path::new(&lab).join("Image")).expect("Image");
+    let machine = Machine { options: SECURE, gic: 3, cpus: 4, memory_mib: 512 };
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(device_tree) = machine.device_tree(folder.path()) else { return };
+    for secondaries in [Secondaries::Psci, Secondaries::SpinTable] {
+        let spec = Spec {
+            stub: xenbuild::stub::EL3,
+            device_tree: &device_tree,
+            level: Level::El3,
+            secondaries,
+            hypervisor: None,
+            kernel: Some(&kernel),
+            bootargs: "console=ttyAMA0 panic=-1",
+            ramdisk: None,
+            modules: Vec::new(),
+            addresses: Vec::new(),
+        };
+        let artifact = folder.path().join("linux.axf");
+        let mut out = std::io::BufWriter::new(fs::File::create(&artifact).expect("a file"));
+        bootwrap::wrap(&spec).expect("it fits").write_elf(&mut out).expect("written");
+        drop(out);
+        let until = (secondaries == Secondaries::SpinTable).then_some("Kernel panic");
+        let Run { printed, off } = machine.run(&artifact, &["-no-reboot"], until, Duration::from_secs(200));
+        for wanted in ["Brought up 1 node, 4 CPUs", "CPU: All CPU(s) started at EL2", "Kernel panic"] {
+            assert!(printed.contains(wanted), "{secondaries:?}: no {wanted:?} in\n{printed}");
+        }
+        assert_eq!(off, secondaries == Secondaries::Psci, "{printed}");
+    }
+}
