@@ -1,13 +1,103 @@
 //! The recipe as meant: every value checked, every reference resolved to a name that exists.
 //!
-//! `recipe.toml` -> [`raw`] (as written, with spans) -> inherit, variants, variables -> `Recipe`.
-//! Nothing here touches the network or reads the files that a recipe names.
+//! ```text
+//! recipe.toml -> raw (as written, with spans) -> shape -> inherit, variant, variables -> defaults -> resolve -> meaning -> Recipe
+//!                                                  ^          ^                             ^
+//!                                                  +----------+------------ keys -----------+---> schema, reference, show
+//! ```
+//!
+//! [`keys`] is the one table of all keys. Nothing here touches the network or reads the files that a recipe names.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+
+use crate::error::{Error, Result};
+use report::{Class, Finding, Report};
+
+mod complete;
+mod defaults;
+pub mod form;
+mod inherit;
+pub mod keys;
+mod meaning;
+pub mod raw;
+pub mod reference;
+pub mod report;
+mod resolve;
+pub mod schema;
+mod shape;
+pub mod show;
+mod variables;
+
+/// Reads a recipe: with the named variant laid over it, and these variables set.
+///
+/// # Errors
+///
+/// Everything that is wrong with it, at once, as one rendered [`Kind::Recipe`](crate::error::Kind::Recipe) error.
+pub fn load(path: &Path, variant: Option<&str>, set: &[(String, String)]) -> Result<Recipe> {
+    read(path, variant, set).map(|reading| reading.recipe).map_err(Report::into_error)
+}
+
+/// A recipe, and the document that it was made from.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// The recipe as meant.
+    pub recipe: Recipe,
+    /// Its values as written, inherited, or put in by default, each with its place.
+    pub document: raw::Node,
+}
+
+/// Reads a recipe as [`load`] does, and tells errors one by one.
+pub fn read(path: &Path, variant: Option<&str>, set: &[(String, String)]) -> Result<Reading, Report> {
+    let mut files = inherit::Files::default();
+    let mut findings = Vec::new();
+    let name = recipe_name(path, variant).unwrap_or_else(|finding| {
+        findings.push(finding);
+        String::new()
+    });
+    let document = files.read(path);
+    findings.append(&mut files.findings);
+    let Some(mut document) = document else { return Err(Report::new(&files.sources, findings)) };
+    // What is missing here may be what a variant or a base was to bring: then no schema of one file can tell.
+    let alone = variant.is_none() && document.get("inherit").is_none();
+    inherit::choose_variant(&mut document, variant, &mut findings);
+    variables::expand(&mut document, set, &files.sources, &mut findings);
+    shape::expanded(&mut document, &mut findings);
+    complete::complete(&document, if alone { Class::Shape } else { Class::Meaning }, &mut findings);
+    defaults::fill(&mut document);
+    let recipe = resolve::resolve(&document, name, &files.sources, &mut findings);
+    meaning::check(&recipe, &mut findings);
+    if findings.is_empty() { Ok(Reading { recipe, document }) } else { Err(Report::new(&files.sources, findings)) }
+}
+
+/// Returns the name of what is made from a recipe: its file's stem, and the variant's name.
+fn recipe_name(path: &Path, variant: Option<&str>) -> Result<String, Finding> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    if !form::NAME.matches(&stem) {
+        let message = format!("a recipe's file has {}, and `.toml`; found `{stem}`", form::NAME.what);
+        return Err(Finding::nowhere(message).help("what is made from it will have its name"));
+    }
+    Ok(match variant {
+        Some(variant) => format!("{stem}-{variant}"),
+        None => stem.into_owned(),
+    })
+}
+
+impl Recipe {
+    /// Makes the error of something that turned out wrong after reading: shown with file, line and caret.
+    pub fn error_at(&self, origin: &Origin, message: impl Into<String>) -> Error {
+        self.errors_at([(origin.clone(), message.into())])
+    }
+
+    /// Makes one error of several things that turned out wrong.
+    pub fn errors_at(&self, wrong: impl IntoIterator<Item = (Origin, String)>) -> Error {
+        let findings = wrong.into_iter().map(|(origin, message)| Finding::at(&origin, message)).collect();
+        Report::new(&self.sources, findings).into_error()
+    }
+}
 
 /// Where a value was written: enough to show the line with a caret, long after parsing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -407,6 +497,8 @@ pub struct Disk {
     pub device: String,
     /// May the guest write to it?
     pub writable: bool,
+    /// Where it, or its device, was written.
+    pub origin: Origin,
 }
 
 /// A guest's network interface.
@@ -414,8 +506,10 @@ pub struct Disk {
 pub struct Vif {
     /// The bridge in Dom0.
     pub bridge: String,
-    /// `00:16:3e:xx:xx:xx`; derived from the guest's name and number where not given.
+    /// `00:16:3e:xx:xx:xx`, in small letters; derived from the guest's name and number where not given.
     pub mac: String,
+    /// Where it, or its address, was written.
+    pub origin: Origin,
 }
 
 /// `[boot]`.

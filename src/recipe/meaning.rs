@@ -1,0 +1,316 @@
+//! Checks what a recipe means: names that must exist, things that must fit together. No file is read for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::report::Finding;
+use super::resolve::{GICV2_CPUS_MAX, MEMORY_MIN};
+use super::{EntryContent, FileSource, Filesystem, Format, Located, Origin, Recipe, TestAction, TreeSource};
+
+const MIB: u64 = 1 << 20;
+/// What the hypervisor keeps of the machine's memory: itself, its page tables, its heap.
+const RESERVE_MIB: u64 = 64;
+/// The longest name in a path, and the longest path, in bytes (`NAME_MAX`, `PATH_MAX`).
+const NAME_MAX: usize = 255;
+const PATH_MAX: usize = 4096;
+
+/// Checks a recipe.
+pub fn check(recipe: &Recipe, findings: &mut Vec<Finding>) {
+    let mut checker = Checker { recipe, findings };
+    checker.packages();
+    checker.dom0();
+    checker.guests();
+    checker.memory();
+    for (name, filesystem) in &recipe.filesystems {
+        checker.filesystem(name, filesystem);
+    }
+    checker.cycles();
+    checker.dialogue();
+}
+
+struct Checker<'a> {
+    recipe: &'a Recipe,
+    findings: &'a mut Vec<Finding>,
+}
+
+/// Whether somebody wrote this, or a default did; not so for the gaps that other findings leave.
+fn known(origin: &Origin) -> bool {
+    !origin.key.is_empty()
+}
+
+impl Checker<'_> {
+    fn add(&mut self, origin: &Origin, message: impl Into<String>) {
+        self.findings.push(Finding::at(origin, message));
+    }
+
+    /// A package is wanted: then there must be suites to take it from.
+    fn packages(&mut self) {
+        if !self.recipe.packages.suites.is_empty() {
+            return;
+        }
+        let recipe = self.recipe;
+        let files = std::iter::once(&recipe.hypervisor.image)
+            .chain(recipe.kernels.values().map(|kernel| &kernel.image))
+            .chain(&recipe.device_tree.source)
+            .chain(&recipe.device_tree.overlays)
+            .chain(recipe.filesystems.values().flat_map(|filesystem| filesystem.files.values()).filter_map(|entry| {
+                match &entry.content {
+                    EntryContent::File(file) => Some(file),
+                    _ => None,
+                }
+            }));
+        let trees = recipe.kernels.values().filter_map(|kernel| kernel.modules.as_ref()).chain(
+            recipe.filesystems.values().flat_map(|filesystem| &filesystem.include).map(|include| &include.source),
+        );
+        let from_files = files.filter_map(|file| match file {
+            FileSource::Package { package, .. } => Some(package),
+            _ => None,
+        });
+        let from_trees = trees.filter_map(|tree| match tree {
+            TreeSource::Package { package } => Some(package),
+            _ => None,
+        });
+        let from_lists = recipe.filesystems.values().flat_map(|filesystem| &filesystem.packages);
+        let first = from_files.chain(from_trees).chain(from_lists).find(|package| package.origin.file.is_some());
+        if let Some(package) = first {
+            let finding = Finding::at(&package.origin, "a package is named, but no suite to take it from");
+            self.findings.push(finding.help("`[packages]` with `suites = [\"bookworm\"]` would say"));
+        }
+    }
+
+    fn kernel(&mut self, name: &Located<String>) {
+        // Where there are none at all, the missing table has been complained about.
+        let none = self.recipe.kernels.is_empty() && !self.findings.is_empty();
+        if known(&name.origin) && !none && !self.recipe.kernels.contains_key(&name.value) {
+            let kernels = self.recipe.kernels.keys().map(String::as_str);
+            let finding = Finding::at(&name.origin, format!("there is no kernel `{}`", name.value));
+            self.findings.push(finding.suggest(&name.value, kernels));
+        }
+    }
+
+    /// Checks that a file system exists; returns it.
+    fn exists(&mut self, name: &Located<String>) -> Option<&Filesystem> {
+        let found = self.recipe.filesystems.get(&name.value);
+        if found.is_none() && known(&name.origin) {
+            let names = self.recipe.filesystems.keys().map(String::as_str);
+            let finding = Finding::at(&name.origin, format!("there is no file system `{}`", name.value));
+            self.findings.push(finding.suggest(&name.value, names));
+        }
+        found
+    }
+
+    fn initramfs(&mut self, name: &Option<Located<String>>) {
+        let Some(name) = name else { return };
+        if self.exists(name).is_some_and(|filesystem| !matches!(filesystem.format, Format::Cpio { .. })) {
+            self.add(&name.origin, format!("an initramfs has format `cpio`, but `{}` has not", name.value));
+        }
+    }
+
+    fn disk(&mut self, name: &Located<String>) {
+        if self.exists(name).is_some_and(|filesystem| !matches!(filesystem.format, Format::Ext3 { .. })) {
+            self.add(&name.origin, format!("a disk has format `ext3`, but `{}` has not", name.value));
+        }
+    }
+
+    fn vcpus(&mut self, vcpus: &Located<u32>) {
+        // A default has the machine's number, of which all has been said.
+        if self.recipe.machine.gic == 2 && vcpus.value > GICV2_CPUS_MAX && vcpus.origin.file.is_some() {
+            let message = format!("with GICv2 a domain has up to {GICV2_CPUS_MAX} virtual CPUs, not {}", vcpus.value);
+            self.add(&vcpus.origin, message);
+        }
+    }
+
+    fn whole_mib(&mut self, bytes: &Located<u64>) {
+        if known(&bytes.origin) && (bytes.value == 0 || !bytes.value.is_multiple_of(MIB)) {
+            self.add(&bytes.origin, "a domain's memory is whole MiB, at least one");
+        }
+    }
+
+    fn dom0(&mut self) {
+        let dom0 = &self.recipe.dom0;
+        self.kernel(&dom0.kernel);
+        self.initramfs(&dom0.initramfs);
+        self.vcpus(&dom0.vcpus);
+        self.whole_mib(&dom0.memory_bytes);
+        let mut seen = BTreeSet::new();
+        for disk in dom0.root.iter().chain(&dom0.disks) {
+            self.disk(disk);
+            if !seen.insert(&disk.value) {
+                self.add(&disk.origin, format!("`{}` is one of Dom0's disks already", disk.value));
+            }
+        }
+    }
+
+    fn guests(&mut self) {
+        let mut macs = BTreeMap::new();
+        for (name, guest) in &self.recipe.guests {
+            if self.recipe.dom0.root.is_none() {
+                let finding = Finding::at(&guest.origin, format!("there is no place for the files of guest `{name}`"));
+                self.findings.push(finding.help("they go to Dom0's root: give `[dom0]` a `root`"));
+            }
+            self.kernel(&guest.kernel);
+            self.initramfs(&guest.initramfs);
+            self.vcpus(&guest.vcpus);
+            self.whole_mib(&guest.memory_bytes);
+            let mut devices = BTreeSet::new();
+            for disk in &guest.disks {
+                self.disk(&disk.filesystem);
+                if !known(&disk.origin) {
+                    continue;
+                }
+                if disk.device.is_empty() {
+                    self.add(&disk.origin, "after `xvdp`, disks need a `device`");
+                } else if !devices.insert(&disk.device) {
+                    self.add(&disk.origin, format!("guest `{name}` has a disk `{}` already", disk.device));
+                }
+            }
+            for vif in guest.vifs.iter().filter(|vif| !vif.mac.is_empty()) {
+                if let Some(other) = macs.insert(&vif.mac, name) {
+                    self.add(&vif.origin, format!("guest `{other}` has the address {} already", vif.mac));
+                }
+            }
+        }
+    }
+
+    /// All domains run at the same time, so their memory has to be there at the same time.
+    fn memory(&mut self) {
+        let machine = &self.recipe.machine.memory_bytes;
+        let dom0 = &self.recipe.dom0.memory_bytes;
+        let guests = self.recipe.guests.values().map(|guest| &guest.memory_bytes);
+        if machine.value < MEMORY_MIN || guests.clone().chain([dom0]).any(|memory| !known(&memory.origin)) {
+            return;
+        }
+        let machine_mib = machine.value / MIB;
+        let mib = |bytes: u64| bytes.div_ceil(MIB);
+        let Some(mut left) = machine_mib.checked_sub(RESERVE_MIB).and_then(|left| left.checked_sub(mib(dom0.value)))
+        else {
+            let message = format!(
+                "Dom0 wants {} MiB, but of the machine's {machine_mib} MiB only {} are left beside the hypervisor's {RESERVE_MIB}",
+                mib(dom0.value),
+                machine_mib.saturating_sub(RESERVE_MIB),
+            );
+            // A default cannot be shown; the machine's memory can, unless it is a default, too.
+            let origin = if dom0.origin.file.is_some() { &dom0.origin } else { &machine.origin };
+            return self.add(origin, message);
+        };
+        for (name, guest) in &self.recipe.guests {
+            let wants = mib(guest.memory_bytes.value);
+            match left.checked_sub(wants) {
+                Some(rest) => left = rest,
+                None => {
+                    let message = format!("guest `{name}` wants {wants} MiB, but only {left} MiB are left");
+                    let others = machine_mib - RESERVE_MIB - mib(dom0.value) - left;
+                    let help = format!(
+                        "the machine has {machine_mib} MiB: {RESERVE_MIB} for the hypervisor, {} for Dom0, {others} for other guests",
+                        mib(dom0.value),
+                    );
+                    let memory = &guest.memory_bytes.origin;
+                    let origin = if memory.file.is_some() { memory } else { &guest.origin };
+                    self.findings.push(Finding::at(origin, message).help(help));
+                }
+            }
+        }
+    }
+
+    fn filesystem(&mut self, name: &str, filesystem: &Filesystem) {
+        if let Format::Ext3 { size_bytes: Some(size), .. } = &filesystem.format
+            && (size.value == 0 || !size.value.is_multiple_of(1024))
+        {
+            self.add(&size.origin, "a file system's size is whole KiB, at least one");
+        }
+        if let Some(modules) = &filesystem.modules {
+            self.kernel(&modules.kernel);
+            let kernel = self.recipe.kernels.get(&modules.kernel.value);
+            if kernel.is_some_and(|kernel| kernel.modules.is_none()) {
+                let message = format!("kernel `{}` has no modules", modules.kernel.value);
+                let help =
+                    format!("give `[kernel.{}]` the tree that holds them: `modules = {{ ... }}`", modules.kernel.value);
+                self.findings.push(Finding::at(&modules.kernel.origin, message).help(help));
+            }
+        }
+        for (path, entry) in &filesystem.files {
+            if path.len() > PATH_MAX - 1 || path.split('/').any(|part| part.len() > NAME_MAX) {
+                self.add(
+                    &entry.origin,
+                    format!("a path has up to {} bytes, each name in it up to {NAME_MAX}", PATH_MAX - 1),
+                );
+            }
+            match &entry.content {
+                EntryContent::Kernel(kernel) => self.kernel(kernel),
+                EntryContent::Filesystem(inner) => drop(self.exists(inner)),
+                _ => {}
+            }
+            let is_folder = matches!(entry.content, EntryContent::Directory);
+            if path == "/" && !is_folder {
+                self.add(&entry.origin, format!("the root of file system `{name}` is a folder"));
+            }
+            let above = path.match_indices('/').skip(1).map(|(at, _)| &path[..at]);
+            for above in above {
+                let blocks = filesystem.files.get(above).is_some_and(|entry| {
+                    !matches!(entry.content, EntryContent::Directory | EntryContent::Symlink(_) | EntryContent::Absent)
+                });
+                if blocks {
+                    self.add(&entry.origin, format!("nothing can be in `{above}`: it is no folder"));
+                }
+            }
+        }
+    }
+
+    /// A file system must not have itself inside, at whatever depth.
+    fn cycles(&mut self) {
+        let mut inside: BTreeMap<&str, Vec<&Located<String>>> = BTreeMap::new();
+        for (name, filesystem) in &self.recipe.filesystems {
+            let files = filesystem.files.values().filter_map(|entry| match &entry.content {
+                EntryContent::Filesystem(inner) => Some(inner),
+                _ => None,
+            });
+            inside.entry(name).or_default().extend(files);
+        }
+        if let Some(root) = &self.recipe.dom0.root {
+            let guests = self.recipe.guests.values();
+            let of_guests =
+                guests.flat_map(|guest| guest.disks.iter().map(|disk| &disk.filesystem).chain(&guest.initramfs));
+            inside.entry(&root.value).or_default().extend(of_guests);
+        }
+        let mut done = BTreeSet::new();
+        for name in self.recipe.filesystems.keys() {
+            self.walk(name, &inside, &mut done);
+        }
+    }
+
+    /// Walks down from a file system, without recursion: a recipe may nest a hundred thousand of them.
+    fn walk<'a>(
+        &mut self,
+        start: &'a str,
+        inside: &BTreeMap<&'a str, Vec<&'a Located<String>>>,
+        done: &mut BTreeSet<&'a str>,
+    ) {
+        let children = |name: &str| inside.get(name).map(Vec::as_slice).unwrap_or_default();
+        let mut open: Vec<(&str, usize)> = vec![(start, 0)];
+        let mut on_path = BTreeSet::from([start]);
+        while let Some((name, next)) = open.last_mut() {
+            let Some(child) = children(name).get(*next) else {
+                on_path.remove(name);
+                done.insert(*name);
+                open.pop();
+                continue;
+            };
+            *next += 1;
+            if on_path.contains(child.value.as_str()) {
+                let circle = open.iter().map(|(name, _)| *name).skip_while(|name| *name != child.value).take(8);
+                let path: Vec<&str> = circle.chain([child.value.as_str()]).collect();
+                self.add(&child.origin, format!("a file system cannot be inside itself: {}", path.join(" > ")));
+            } else if !done.contains(child.value.as_str()) && inside.contains_key(child.value.as_str()) {
+                on_path.insert(&child.value);
+                open.push((&child.value, 0));
+            }
+        }
+    }
+
+    fn dialogue(&mut self) {
+        let steps = &self.recipe.test.steps;
+        let off = steps.iter().position(|step| step.action == TestAction::PowerOff);
+        if let Some(after) = off.and_then(|off| steps.get(off + 1)) {
+            self.add(&after.origin, "nothing can follow `power-off`");
+        }
+    }
+}
