@@ -1,0 +1,20 @@
+//! Fetching packages: signatures, indices, downloads and locks, against an archive that is made on the spot.
+
+#[path = "fetch/archive.rs"]
+mod archive;
+#[path = "fetch/command.rs"]
+mod command;
+#[path = "fetch/download.rs"]
+mod download;
+#[path = "fetch/indices.rs"]
+mod indices;
+#[path = "fetch/key.rs"]
+mod key;
+#[path = "fetch/lock.rs"]
+mod lock;
+#[path = "fetch/random.rs"]
+mod random;
+#[path = "fetch/server.rs"]
+mod server;
+#[path = "fetch/signature.rs"]
+mod signature;
