@@ -1,0 +1,213 @@
+//! Measures inputs: what a manifest says about a local file or folder, or about what an earlier step made.
+
+use std::collections::BTreeMap;
+use std::fs::{self, Metadata};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::index::{Index, Look};
+use crate::error::{Error, Kind, Result};
+use crate::plan::manifest::InputLines;
+use crate::recipe::Origin;
+use crate::step::{Content, Digest, Input, InputSource, Output, includes, output};
+use crate::task::Task;
+
+/// The most files that one `folder` may hold: each is a line of the manifest.
+const FOLDER_FILES_MAX: usize = 1_000_000;
+
+/// What measuring needs to know.
+pub struct Measure<'a> {
+    /// Digests of files.
+    pub index: &'a Index,
+    /// Shows where the recipe asks for a file that is not as it should be.
+    pub blame: &'a (dyn Fn(&Origin, String) -> Error + Sync),
+    /// Progress, and the flag that says stop.
+    pub task: &'a dyn Task,
+}
+
+/// How local files looked when they were measured: compared after a step has read them.
+pub type Looks = Vec<(PathBuf, Look)>;
+
+impl Measure<'_> {
+    /// Returns the manifest's lines for an input; `outputs` are those of the step it comes from.
+    pub fn lines(&self, input: &Input, outputs: Option<&[Output]>, looks: &mut Looks) -> Result<InputLines> {
+        let whole = |value: String| vec![(String::new(), value)];
+        match &input.source {
+            InputSource::Step(_) => {
+                Ok(match outputs.expect("the outputs of a step are known when they are measured") {
+                    [output] => whole(output.sha256.to_string()),
+                    outputs => {
+                        let line = |output: &Output| (format!(": {}", output.name), output.sha256.to_string());
+                        outputs.iter().map(line).collect()
+                    }
+                })
+            }
+            InputSource::Carried(bytes) => Ok(whole(Digest::of(bytes).to_string())),
+            InputSource::File { path, sha256, mode } => {
+                let found = self.file(path, input, looks)?;
+                self.compare(path, found, *sha256, input)?;
+                let program = *mode && fs::metadata(path).is_ok_and(|metadata| metadata.mode() & 0o100 != 0);
+                Ok(whole(format!("{found}{}", if program { " program" } else { "" })))
+            }
+            InputSource::TreeSource { path, sha256 } => {
+                let found = self.file(path, input, looks)?;
+                self.compare(path, found, *sha256, input)?;
+                let mut lines = Vec::new();
+                for (name, path) in includes::all(path).map_err(|error| self.at(input, error))? {
+                    let found = self.file(&path, input, looks)?;
+                    lines.push((if lines.is_empty() { name } else { format!(": {name}") }, found.to_string()));
+                }
+                // The source's own name means nothing, what it includes is found by name.
+                lines[0].0.clear();
+                Ok(lines)
+            }
+            InputSource::Folder { path, keep } => self.folder(path, *keep, input, looks),
+        }
+    }
+
+    /// Returns where an input's bytes are; `outputs` are the paths of those of the step it comes from.
+    pub fn content(&self, input: &Input, outputs: impl FnOnce() -> Vec<PathBuf>) -> Result<Content> {
+        Ok(match &input.source {
+            InputSource::Step(_) => Content::Files(outputs()),
+            InputSource::File { path, .. } => Content::Files(vec![path.clone()]),
+            InputSource::TreeSource { path, .. } => Content::Sources(includes::all(path)?),
+            InputSource::Folder { path, keep } => Content::Folder { path: path.clone(), keep: *keep },
+            InputSource::Carried(bytes) => Content::Bytes(bytes.clone()),
+        })
+    }
+
+    fn compare(&self, path: &Path, found: Digest, wanted: Option<Digest>, input: &Input) -> Result<()> {
+        match wanted {
+            Some(wanted) if wanted != found => {
+                let message = format!("{} hashes to {found}, not to {wanted}", path.display());
+                Err(self.at(input, Error::new(Kind::Input, message)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn file(&self, path: &Path, input: &Input, looks: &mut Looks) -> Result<Digest> {
+        let found = self.index.digest(path, self.task).map_err(|error| self.at(input, error))?;
+        if let Ok(metadata) = fs::metadata(path) {
+            looks.push((path.to_owned(), Look::of(&metadata)));
+        }
+        Ok(found)
+    }
+
+    /// Lists a folder: one line for each name below it, parents first, siblings in byte order.
+    fn folder(&self, root: &Path, keep: bool, input: &Input, looks: &mut Looks) -> Result<InputLines> {
+        let metadata = fs::metadata(root)
+            .map_err(|error| self.at(input, Error::io(format!("cannot read {}", root.display()), error)))?;
+        if !metadata.is_dir() {
+            return Err(self.at(input, Error::new(Kind::Input, format!("{} is not a folder", root.display()))));
+        }
+        let mut lines =
+            vec![(String::new(), if keep { folder_value(root, &metadata, keep)? } else { "folder".into() })];
+        let mut first_names: BTreeMap<(u64, u64), String> = BTreeMap::new();
+        let mut todo = list(root)?;
+        while let Some(path) = todo.pop() {
+            self.task.cancel().check()?;
+            if lines.len() > FOLDER_FILES_MAX {
+                let message = format!("{} holds more than {FOLDER_FILES_MAX} files", root.display());
+                return Err(self.at(input, Error::new(Kind::Input, message)));
+            }
+            let failed = |error| Error::io(format!("cannot read {}", path.display()), error);
+            let metadata = fs::symlink_metadata(&path).map_err(failed)?;
+            let name = show(path.strip_prefix(root).unwrap_or(&path));
+            let value = match first_names.get(&(metadata.dev(), metadata.ino())) {
+                Some(first) if keep && metadata.nlink() > 1 && !metadata.is_dir() => {
+                    format!("the same file as {first}")
+                }
+                _ => {
+                    first_names.insert((metadata.dev(), metadata.ino()), name.clone());
+                    let mut value = folder_value(&path, &metadata, keep)?;
+                    if metadata.is_file() {
+                        looks.push((path.clone(), Look::of(&metadata)));
+                        let digest = self.index.digest(&path, self.task).map_err(|error| self.at(input, error))?;
+                        value.push_str(&format!(" {digest}"));
+                    }
+                    value
+                }
+            };
+            lines.push((format!(": {name}"), value));
+            if metadata.is_dir() {
+                todo.extend(list(&path)?);
+            }
+        }
+        Ok(lines)
+    }
+
+    /// Shows where the recipe asks for what went wrong.
+    fn at(&self, input: &Input, error: Error) -> Error {
+        match &input.origin {
+            Some(origin) if error.kind != Kind::Interrupted => {
+                let mut blamed = (self.blame)(origin, error.to_string());
+                // A wrong hash is not the recipe's fault in the way that a misspelt key is.
+                blamed.kind = if error.kind == Kind::Input { Kind::Input } else { blamed.kind };
+                blamed.hints.extend(error.hints);
+                blamed
+            }
+            _ => error,
+        }
+    }
+}
+
+/// Makes sure that local files still look as they did when they were measured.
+pub fn unchanged(looks: &Looks) -> Result<()> {
+    for (path, look) in looks {
+        let now = fs::metadata(path).map(|metadata| Look::of(&metadata));
+        if now.ok() != Some(*look) {
+            let message = format!("{} changed while it was being used", path.display());
+            return Err(Error::new(Kind::Input, message).hint("run the command again"));
+        }
+    }
+    Ok(())
+}
+
+/// Lists a folder, last name first: the order of a stack.
+fn list(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error| Error::io(format!("cannot list {}", folder.display()), error);
+    let mut names: Vec<PathBuf> = fs::read_dir(folder)
+        .map_err(failed)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<std::io::Result<_>>()
+        .map_err(failed)?;
+    names.sort_unstable_by(|a, b| b.as_os_str().as_bytes().cmp(a.as_os_str().as_bytes()));
+    Ok(names)
+}
+
+/// Says what counts of one thing in a folder, besides the content of files.
+fn folder_value(path: &Path, metadata: &Metadata, keep: bool) -> Result<String> {
+    let kind = metadata.file_type();
+    let mut value = if kind.is_dir() {
+        "folder".to_owned()
+    } else if kind.is_symlink() {
+        let target =
+            fs::read_link(path).map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+        format!("link to {}", show(&target))
+    } else if kind.is_char_device() || kind.is_block_device() {
+        format!("device {:o} {}", metadata.mode() & 0o170000, metadata.rdev())
+    } else if kind.is_file() {
+        if !keep && metadata.mode() & 0o100 != 0 { "program" } else { "file" }.to_owned()
+    } else {
+        format!("special {:o}", metadata.mode() & 0o170000)
+    };
+    if keep {
+        let (mode, uid, gid) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+        value.push_str(&format!(" {mode:04o} {uid}:{gid} {}.{:09}", metadata.mtime(), metadata.mtime_nsec()));
+        for (name, content) in output::xattrs(path)? {
+            value.push_str(&format!(" {}={}", name.escape_ascii(), Digest::of(&content)));
+        }
+    }
+    Ok(value)
+}
+
+/// Writes a path as text, differently for different paths.
+fn show(path: &Path) -> String {
+    let bytes = path.as_os_str().as_bytes();
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.replace('\\', "\\\\"),
+        Err(_) => bytes.escape_ascii().to_string(),
+    }
+}

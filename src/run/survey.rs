@@ -1,0 +1,98 @@
+//! Looks at a plan without running it: what is cached, what would run, what waits for what.
+
+use super::index::Index;
+use super::measure::{Looks, Measure};
+use super::store::{Found, Store};
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::plan::manifest::{InputLines, Manifest};
+use crate::recipe::Origin;
+use crate::step::{InputSource, Output, StepId};
+use crate::task::Task;
+
+/// What a build would do with a step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Prospect {
+    /// Its output is in the cache.
+    Cached,
+    /// Its output is known, and nobody needs it.
+    NotNeeded,
+    /// It would run.
+    WouldRun,
+    /// It would run: what is in the cache is damaged.
+    Damaged(String),
+    /// Whether it runs depends on what this step makes.
+    Waits(StepId),
+}
+
+/// A step as it stands.
+#[derive(Clone, Debug)]
+pub struct Surveyed {
+    /// What would become of it.
+    pub prospect: Prospect,
+    /// Its manifest; without the lines of inputs that are not known yet.
+    pub manifest: Manifest,
+    /// Names of those inputs.
+    pub unknown: Vec<String>,
+    outputs: Option<Vec<Output>>,
+}
+
+/// Surveys all steps of a plan, in its order.
+pub fn survey(
+    plan: &Plan,
+    store: &Store,
+    index: &Index,
+    blame: &(dyn Fn(&Origin, String) -> Error + Sync),
+    task: &dyn Task,
+) -> Result<Vec<Surveyed>> {
+    let measure = Measure { index, blame, task };
+    let mut all: Vec<Surveyed> = Vec::with_capacity(plan.len());
+    for (_, step) in plan.steps() {
+        task.cancel().check()?;
+        let kind = step.step.kind();
+        let mut lines: Vec<(&str, InputLines)> = Vec::new();
+        let mut unknown = Vec::new();
+        let mut waits = None;
+        for input in &step.inputs {
+            let outputs = match input.source {
+                InputSource::Step(id) if all[id.index()].outputs.is_none() => {
+                    unknown.push(input.name.clone());
+                    waits = waits.or(Some(id));
+                    continue;
+                }
+                InputSource::Step(id) => all[id.index()].outputs.as_deref(),
+                _ => None,
+            };
+            lines.push((&input.name, measure.lines(input, outputs, &mut Looks::new())?));
+        }
+        let manifest = Manifest::new(kind, lines);
+        let known = kind.known_output().map(|output| vec![output]);
+        let (prospect, outputs) = match waits {
+            Some(id) => (Prospect::Waits(id), known),
+            None => match store.find(manifest.key(), index, task)? {
+                Found::Entry(entry) => (Prospect::Cached, Some(entry.outputs)),
+                Found::Damaged(damage) => (Prospect::Damaged(damage), known),
+                // Until somebody is found who needs it.
+                Found::Nothing if known.is_some() => (Prospect::NotNeeded, known),
+                Found::Nothing => (Prospect::WouldRun, None),
+            },
+        };
+        all.push(Surveyed { prospect, manifest, unknown, outputs });
+    }
+    demand(plan, &mut all);
+    Ok(all)
+}
+
+/// Finds out which of the steps whose output is known would have to run after all.
+fn demand(plan: &Plan, all: &mut [Surveyed]) {
+    let steps: Vec<_> = plan.steps().collect();
+    for (id, step) in steps.into_iter().rev() {
+        let runs = matches!(all[id.index()].prospect, Prospect::WouldRun | Prospect::Damaged(_) | Prospect::Waits(_));
+        for needed in step.needs().filter(|_| runs) {
+            let prospect = &mut all[needed.index()].prospect;
+            if *prospect == Prospect::NotNeeded {
+                *prospect = Prospect::WouldRun;
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `fetch`: a package of the lock, from wherever packages come from. What comes of it is known by the lock.
+//! `lock`: packages that no lock names yet, so that a plan can be shown without one.
+
+use super::{Description, Digest, Kind, Output, Workspace};
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::fetch::{LockedPackage, Request};
+
+/// The name of the output.
+pub const OUTPUT: &str = "package.deb";
+
+/// The step.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fetch {
+    package: LockedPackage,
+    sha256: Digest,
+}
+
+impl Fetch {
+    /// Makes the step for a package.
+    pub fn new(package: &LockedPackage) -> Result<Self> {
+        let LockedPackage { name, version, sha256, .. } = package;
+        let bad = || Error::new(ErrorKind::Input, format!("the lock's hash of {name} {version} is none: {sha256}"));
+        Ok(Fetch { package: package.clone(), sha256: Digest::from_hex(sha256).ok_or_else(bad)? })
+    }
+}
+
+impl Kind for Fetch {
+    fn name(&self) -> &'static str {
+        "fetch"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, description: &mut Description) {
+        // Where it comes from is no part of what it is.
+        description.parameter("sha256", self.sha256);
+    }
+
+    fn make(&self, workspace: &Workspace<'_>) -> Result<()> {
+        workspace.packages.get(&self.package, &workspace.folder.join(OUTPUT), workspace.task)
+    }
+
+    fn known_output(&self) -> Option<Output> {
+        Some(Output { name: OUTPUT.to_owned(), size_bytes: self.package.size, sha256: self.sha256 })
+    }
+}
+
+/// Packages that no lock names yet. A plan with such a step can be shown, not carried out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unlocked {
+    /// What is asked for.
+    pub request: Request,
+}
+
+impl Kind for Unlocked {
+    fn name(&self) -> &'static str {
+        "lock"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, description: &mut Description) {
+        description.parameter("packages", self.request.names.join(", "));
+        if !self.request.without.is_empty() {
+            description.parameter("without", self.request.without.join(", "));
+        }
+    }
+
+    fn make(&self, _workspace: &Workspace<'_>) -> Result<()> {
+        let names = self.request.names.join(", ");
+        Err(Error::new(ErrorKind::Internal, format!("these packages were never locked: {names}")))
+    }
+}

@@ -1,0 +1,16 @@
+//! The engine from outside: the program builds small recipes that need no network.
+
+#[path = "image/bench.rs"]
+mod bench;
+#[path = "image/build.rs"]
+mod build;
+#[path = "image/cache.rs"]
+mod cache;
+#[path = "image/explain.rs"]
+mod explain;
+#[path = "image/failure.rs"]
+mod failure;
+#[path = "image/interrupt.rs"]
+mod interrupt;
+#[path = "image/plan.rs"]
+mod plan;

@@ -1,0 +1,148 @@
+//! Bad input: each with the error that its user reads.
+
+use std::fs;
+use std::process::Command;
+
+use crate::bench::{Bench, image, tarball, text};
+
+/// Changes something, builds, and returns exit code and error.
+fn fails(change: impl FnOnce(&Bench)) -> (i32, String) {
+    let bench = Bench::new();
+    change(&bench);
+    let failure = bench.run(&["image", "r.toml"]).unwrap_err();
+    assert_eq!(bench.litter(), Vec::<std::path::PathBuf>::new());
+    failure
+}
+
+#[track_caller]
+fn says(failure: (i32, String), code: i32, parts: &[&str]) {
+    assert_eq!(failure.0, code, "{}", failure.1);
+    for part in parts {
+        assert!(failure.1.contains(part), "{part:?} is not in\n{}", failure.1);
+    }
+}
+
+#[test]
+fn a_missing_file_is_shown_in_the_recipe() {
+    let failure = fails(|bench| fs::remove_file(bench.path("notes.txt")).unwrap());
+    says(
+        failure,
+        3,
+        &["notes.txt: No such file or directory", "r.toml:39:21", "\"/notes\" = { path = \"notes.txt\" }"],
+    );
+    let failure = fails(|bench| fs::remove_dir_all(bench.path("overlay")).unwrap());
+    says(failure, 3, &["overlay: No such file or directory", "r.toml:36:"]);
+}
+
+#[test]
+fn a_wrong_hash_is_shown_with_both() {
+    let wrong = "1".repeat(64);
+    let failure = fails(|bench| bench.edit("path = \"xen\"", &format!("path = \"xen\"\nsha256 = \"{wrong}\"")));
+    says(failure, 4, &["xen hashes to ", &format!(", not to {wrong}"), "r.toml:11:8"]);
+}
+
+#[test]
+fn a_kernel_that_is_none() {
+    let failure = fails(|bench| bench.write("xen", "#!/bin/sh\n"));
+    says(failure, 4, &["step hypervisor: hypervisor is no arm64 Image"]);
+    let failure = fails(|bench| bench.write("kernel.tar.gz", tarball(&[("boot/vmlinuz-1", b"\x1f\x8bnot gzip")])));
+    says(failure, 4, &["step kernel.linux: kernel.linux "]);
+}
+
+#[test]
+fn no_file_that_matches_and_two_that_do() {
+    let failure = fails(|bench| bench.write("kernel.tar.gz", tarball(&[("boot/vmlinux-1", b"x")])));
+    says(failure, 4, &["kernel.tar.gz holds no file that matches `boot/vmlinuz-*`", "the nearest is `boot/vmlinux-1`"]);
+    let two = tarball(&[("boot/vmlinuz-1", &image(4096, 1)), ("boot/vmlinuz-2", &image(4096, 2))]);
+    let failure = fails(|bench| bench.write("kernel.tar.gz", two));
+    says(failure, 4, &["holds 2 files that match `boot/vmlinuz-*`: boot/vmlinuz-1, boot/vmlinuz-2"]);
+}
+
+#[test]
+fn a_tarball_that_is_broken() {
+    let failure = fails(|bench| {
+        let whole = fs::read(bench.path("files.tar.gz")).unwrap();
+        bench.write("files.tar.gz", &whole[..whole.len() / 2]);
+    });
+    says(failure, 4, &["step unpack.files.tar.gz: cannot read files.tar.gz: ", "truncated"]);
+    let failure = fails(|bench| bench.write("files.tar.gz", "no archive ".repeat(100)));
+    says(failure, 4, &["step unpack.files.tar.gz: files.tar.gz: "]);
+}
+
+#[test]
+fn a_tarball_that_leads_out() {
+    // By hand: the writer would not write it.
+    let mut header = [0u8; 512];
+    header[..9].copy_from_slice(b"../escape");
+    header[100..108].copy_from_slice(b"0000644\0");
+    header[124..136].copy_from_slice(b"00000000000\0");
+    header[156] = b'0';
+    header[257..265].copy_from_slice(b"ustar\x0000");
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    let mut archive = header.to_vec();
+    archive.extend([0; 1024]);
+    let failure = fails(|bench| bench.write("files.tar.gz", archive));
+    says(failure, 4, &["files.tar.gz: ", "`../escape`", "leads out of its folder"]);
+}
+
+#[test]
+fn a_device_tree_that_does_not_compile() {
+    let failure = fails(|bench| bench.write("board/extra.dts", "/dts-v1/;\n/plugin/;\n&{/} { extra = <1>\n};\n"));
+    says(failure, 4, &["step device-tree: extra.dts does not compile\n", "extra.dts:3:19", "expected `;`"]);
+    let failure = fails(|bench| fs::remove_file(bench.path("board/extra.h")).unwrap());
+    says(failure, 4, &["extra.h"]);
+}
+
+#[test]
+fn a_file_system_that_is_too_small() {
+    let failure = fails(|bench| {
+        bench.edit("size = \"16MiB\"", "size = \"2MiB\"");
+    });
+    says(failure, 4, &["step filesystem.domu: filesystem.domu: needs ", "MiB more, because"]);
+}
+
+#[test]
+fn an_artifacts_place_that_is_taken() {
+    let failure = fails(|bench| fs::create_dir_all(bench.path("out/r/xen")).unwrap());
+    says(failure, 6, &["out/r/xen is a folder, in the place of an artifact"]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_made() {
+    let failure = fails(|bench| bench.write("out", "a file"));
+    says(failure, 6, &["cannot make the folder out"]);
+}
+
+/// Needs root, to mount a file system that is small.
+#[test]
+fn a_full_disk_leaves_nothing() {
+    let bench = Bench::new();
+    fs::create_dir(bench.path("out")).unwrap();
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=600k", "none"]).arg(bench.path("out")).output();
+    if !mount.as_ref().is_ok_and(|mount| mount.status.success()) {
+        eprintln!("SKIPPED: a full disk needs root and mount(8) to be shown");
+        return;
+    }
+    struct Unmount<'a>(&'a Bench);
+    impl Drop for Unmount<'_> {
+        fn drop(&mut self) {
+            let _ = Command::new("umount").arg("-l").arg(self.0.path("out")).status();
+        }
+    }
+    let unmount = Unmount(&bench);
+    let failure = text(bench.command(&["image", "r.toml"]).output().unwrap()).unwrap_err();
+    says(failure, 6, &["No space left on device", "the disk is full: nothing half-written was kept"]);
+    assert_eq!(bench.litter(), Vec::<std::path::PathBuf>::new());
+    assert!(!bench.path("out/r/r.axf").exists());
+    // With more room, what was finished is used and the rest is made.
+    let grown = Command::new("mount").args(["-o", "remount,size=200m"]).arg(bench.path("out")).status().unwrap();
+    assert!(grown.success());
+    assert!(bench.build().len() <= 11);
+    assert_eq!(bench.build(), Vec::<String>::new());
+    let whole = Bench::new();
+    whole.build();
+    assert_eq!(bench.artifacts(), whole.artifacts());
+    drop(unmount);
+}
