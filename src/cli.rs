@@ -1,20 +1,24 @@
 //! The command line: what was typed becomes one call of one command; one file per command.
 //! The only place that knows clap, indicatif and the terminal.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 
 mod cache;
 mod check;
+mod child;
 mod clean;
 mod explain;
 mod image;
 mod lock;
+mod machine;
 mod plan;
+pub mod progress;
 mod run;
 mod schema;
 mod show;
@@ -83,6 +87,32 @@ pub struct RecipeArgs {
     pub set: Vec<String>,
 }
 
+impl RecipeArgs {
+    /// Returns the variables that `--set` gives.
+    ///
+    /// # Errors
+    ///
+    /// One of them has no `=`.
+    fn variables(&self) -> Result<Vec<(String, String)>> {
+        let pair = |text: &String| match text.split_once('=') {
+            Some((name, value)) => Ok((name.to_string(), value.to_string())),
+            None => Err(Error::new(Kind::Usage, format!("--set {text}: expected NAME=VALUE"))),
+        };
+        self.set.iter().map(pair).collect()
+    }
+}
+
+/// Prints a command's result to standard output. A reader who has seen enough, such as `head`, is no error.
+fn print(text: std::fmt::Arguments<'_>) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_fmt(text).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("cannot write to standard output", error))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[derive(Subcommand)]
 enum Command {
     Image(image::Args),
@@ -96,6 +126,8 @@ enum Command {
     Schema(schema::Args),
     Clean(clean::Args),
     Cache(cache::Args),
+    #[command(name = child::NAME, hide = true)]
+    Child(child::Args),
 }
 
 /// Runs the program: parses the arguments, runs one command, prints what went wrong, returns the exit code.
@@ -113,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&cli.global, args),
         Command::Clean(args) => clean::run(&cli.global, args),
         Command::Cache(args) => cache::run(&cli.global, args),
+        Command::Child(args) => child::run(args),
     };
     match result {
         Ok(code) => code,

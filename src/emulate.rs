@@ -1,1 +1,73 @@
-//! Machines to boot an image on: QEMU's and Arm's command lines, and the serial console.
+//! Boots an image and talks to its console: QEMU, or one of Arm's models where the recipe names one.
+//! Knows nothing of how the image was made.
+//!
+//! ```text
+//! recipe + artifacts -> qemu | model -> command::CommandLine -> process::Emulator <-> console <-> dialogue ([test])
+//!                                                                     |          <-> terminal (a person)
+//!                                                                     +-> log (out/RECIPE/serial.log)
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Kind, Result};
+use crate::recipe::Recipe;
+
+pub mod command;
+pub mod console;
+pub mod dialogue;
+pub mod log;
+pub mod machine;
+pub mod model;
+pub mod overlay;
+pub mod plain;
+pub mod process;
+pub mod qcow2;
+pub mod qemu;
+pub mod qmp;
+pub mod shell;
+pub mod terminal;
+
+/// What there is to boot.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Image {
+    /// The recipe's folder of artifacts: the serial log and kept overlays go there.
+    pub folder: PathBuf,
+    /// The boot artifact, `RECIPE.axf`.
+    pub boot: PathBuf,
+    /// Dom0's disks: its root first, which becomes `/dev/vda`.
+    pub disks: Vec<PathBuf>,
+}
+
+impl Image {
+    /// Returns what building the recipe makes, or would make, under `out`.
+    pub fn of(recipe: &Recipe, out: &Path) -> Image {
+        let folder = out.join(&recipe.name);
+        let disks = recipe.dom0.root.iter().chain(&recipe.dom0.disks);
+        Image {
+            boot: folder.join(format!("{}.axf", recipe.name)),
+            disks: disks.map(|name| folder.join(format!("{}.img", name.value))).collect(),
+            folder,
+        }
+    }
+
+    /// Makes its paths absolute: an emulator takes a relative one with a colon for a protocol.
+    pub fn absolute(self) -> Result<Image> {
+        let absolute = |path: PathBuf| {
+            std::path::absolute(&path).map_err(|source| Error::io(format!("cannot find {}", path.display()), source))
+        };
+        Ok(Image {
+            folder: absolute(self.folder)?,
+            boot: absolute(self.boot)?,
+            disks: self.disks.into_iter().map(absolute).collect::<Result<_>>()?,
+        })
+    }
+
+    /// Checks that all of it is there.
+    pub fn check(&self) -> Result<()> {
+        match std::iter::once(&self.boot).chain(&self.disks).find(|path| !path.is_file()) {
+            Some(path) => Err(Error::new(Kind::Usage, format!("{} is not there", path.display()))
+                .hint("without --no-build it is made first")),
+            None => Ok(()),
+        }
+    }
+}

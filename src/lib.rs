@@ -9,12 +9,14 @@
 //! - [`step`]: one kind of step per file: its inputs, its key, its work.
 //! - [`run`]: carries a plan out: cache, queue, events.
 //! - [`fetch`]: packages from the network, verified and locked; the only place that knows the network.
+//! - [`stub`]: the EL3 program that xenbuild carries.
 //! - [`emulate`]: boots an image and talks to its console; starts QEMU.
 //! - [`cli`]: the command line; the only place that knows clap, indicatif and the terminal.
 
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod config;
 pub mod emulate;
 pub mod error;
 pub mod fetch;
@@ -22,4 +24,5 @@ pub mod plan;
 pub mod recipe;
 pub mod run;
 pub mod step;
+pub mod stub;
 pub mod task;

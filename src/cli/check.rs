@@ -1,11 +1,21 @@
 //! `xenbuild check`.
 
+use std::env;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use sha2::{Digest, Sha256};
+
 use super::Global;
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
+use crate::recipe::{self, EntryContent, FileSource, Located, MachineKind, Origin, Recipe, TreeSource};
 
 /// Checks all that can be known before the first long step
+///
+/// Reads the recipe, looks at every local file and folder that it names, compares hashes,
+/// and looks for the programs that running it will need.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -13,6 +23,132 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(_global: &Global, _args: Args) -> Result<ExitCode> {
-    Err(Error::new(Kind::Internal, "written next"))
+pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    let set = args.recipe.variables()?;
+    let recipe = recipe::load(&args.recipe.recipe, args.recipe.variant.as_deref(), &set)?;
+    let wrong = inputs(&recipe);
+    // The plan's own checks (memory map, placement rules) join here: `plan::check(&recipe)` adds to `wrong`.
+    if !wrong.is_empty() {
+        return Err(recipe.errors_at(wrong));
+    }
+    if !global.quiet {
+        for warning in programs(&recipe) {
+            eprintln!("warning: {warning}");
+        }
+        let count = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
+        super::print(format_args!(
+            "{}: {}, {}, {}, {}: no errors\n",
+            recipe.name,
+            count(recipe.kernels.len(), "kernel"),
+            count(recipe.filesystems.len(), "file system"),
+            count(recipe.guests.len(), "guest"),
+            count(recipe.test.steps.len(), "test step"),
+        ))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a local path has to be.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    File,
+    Folder,
+}
+
+/// Looks at all local paths; returns what is wrong with them.
+fn inputs(recipe: &Recipe) -> Vec<(Origin, String)> {
+    let mut wrong = Vec::new();
+    let mut look = |path: &Located<PathBuf>, wanted: Wanted, sha256: Option<&Located<String>>| {
+        if let Err(message) = input(&path.value, wanted) {
+            wrong.push((path.origin.clone(), message));
+        } else if let Some(sha256) = sha256 {
+            match hash(&path.value) {
+                Ok(found) if found == sha256.value => {}
+                Ok(found) => {
+                    wrong.push((sha256.origin.clone(), format!("{} has SHA-256 {found}", path.value.display())))
+                }
+                Err(error) => {
+                    wrong.push((path.origin.clone(), format!("cannot read {}: {error}", path.value.display())))
+                }
+            }
+        }
+    };
+    for file in files(recipe) {
+        match file {
+            FileSource::Path { path, sha256 } => look(path, Wanted::File, sha256.as_ref()),
+            FileSource::Tarball { tarball, sha256, .. } => look(tarball, Wanted::File, sha256.as_ref()),
+            FileSource::Package { .. } => {}
+        }
+    }
+    for tree in trees(recipe) {
+        match tree {
+            TreeSource::Folder { path, .. } => look(path, Wanted::Folder, None),
+            TreeSource::Tarball { tarball, sha256 } => look(tarball, Wanted::File, sha256.as_ref()),
+            TreeSource::Package { .. } => {}
+        }
+    }
+    if let Some(keyring) = &recipe.packages.keyring {
+        look(keyring, Wanted::File, None);
+    }
+    if let Some(mirror) = &recipe.packages.mirror
+        && let Some(path) = mirror.value.strip_prefix("file:")
+    {
+        let path = PathBuf::from(format!("/{}", path.trim_start_matches('/')));
+        look(&Located { value: path, origin: mirror.origin.clone() }, Wanted::Folder, None);
+    }
+    wrong
+}
+
+fn files(recipe: &Recipe) -> impl Iterator<Item = &FileSource> {
+    let entries = recipe.filesystems.values().flat_map(|filesystem| filesystem.files.values());
+    std::iter::once(&recipe.hypervisor.image)
+        .chain(recipe.kernels.values().map(|kernel| &kernel.image))
+        .chain(&recipe.device_tree.source)
+        .chain(&recipe.device_tree.overlays)
+        .chain(entries.filter_map(|entry| match &entry.content {
+            EntryContent::File(file) => Some(file),
+            _ => None,
+        }))
+}
+
+fn trees(recipe: &Recipe) -> impl Iterator<Item = &TreeSource> {
+    let includes = recipe.filesystems.values().flat_map(|filesystem| &filesystem.include);
+    recipe.kernels.values().filter_map(|kernel| kernel.modules.as_ref()).chain(includes.map(|include| &include.source))
+}
+
+/// Says what is wrong with a local file or folder.
+fn input(path: &Path, wanted: Wanted) -> Result<(), String> {
+    let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
+    let metadata = path.metadata().map_err(cannot)?;
+    match wanted {
+        Wanted::File if !metadata.is_file() => Err(format!("{} is not a regular file", path.display())),
+        Wanted::Folder if !metadata.is_dir() => Err(format!("{} is not a folder", path.display())),
+        Wanted::File => File::open(path).map(drop).map_err(cannot),
+        Wanted::Folder => path.read_dir().map(drop).map_err(cannot),
+    }
+}
+
+/// Returns a file's SHA-256 in hexadecimal.
+fn hash(path: &Path) -> io::Result<String> {
+    let mut file = File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+/// Returns what is missing to run and test the result; building it needs no other program.
+fn programs(recipe: &Recipe) -> Vec<String> {
+    let (program, advice) = match recipe.machine.kind {
+        MachineKind::QemuVirt => ("qemu-system-aarch64", "on Debian it is in the package qemu-system-arm"),
+        MachineKind::FoundationV8 => ("Foundation_Platform", "Arm offers it for download; put its folder into PATH"),
+        MachineKind::FvpBaseRevC => ("FVP_Base_RevC-2xAEMvA", "Arm offers it for download; put its folder into PATH"),
+    };
+    let found =
+        env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()));
+    if found { Vec::new() } else { vec![format!("{program} is not in PATH: `run` and `test` will need it; {advice}")] }
 }

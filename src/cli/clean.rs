@@ -1,15 +1,75 @@
 //! `xenbuild clean`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::Global;
+use super::{Global, progress};
 use crate::error::{Error, Kind, Result};
+use crate::run::{self, Workshop, history};
 
 /// Removes what was built
+///
+/// Without a recipe, the artifacts of all recipes. The cache stays, so that building again is quick, unless it is to go
+/// too. Nothing is removed that xenbuild did not make.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Only what was made from this recipe
+    #[arg(value_name = "RECIPE")]
+    recipe: Option<PathBuf>,
+    /// And this variant of it
+    #[arg(long, value_name = "NAME", requires = "recipe")]
+    variant: Option<String>,
+    /// Remove the cache, too
+    #[arg(long, conflicts_with = "recipe")]
+    cache: bool,
+    /// Show what would be removed, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+}
 
 /// Runs the command.
-pub fn run(_global: &Global, _args: Args) -> Result<ExitCode> {
-    Err(Error::new(Kind::Internal, "written next"))
+pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    if !global.out.exists() {
+        return say(global, format!("{}: there is nothing", global.out.display()));
+    }
+    let options = progress::options(global)?;
+    let watcher = progress::watcher(global);
+    let shop = Workshop::open(&global.out, &options.cancel, &*watcher)?;
+    let mut doomed = history::recipe_folders(&global.out);
+    if let Some(recipe) = &args.recipe {
+        let stem = recipe.file_stem().unwrap_or_default().to_string_lossy();
+        let name = match &args.variant {
+            Some(variant) => format!("{stem}-{variant}"),
+            None => stem.into_owned(),
+        };
+        doomed.retain(|folder| folder.file_name().is_some_and(|folder| folder.to_string_lossy() == name));
+        if doomed.is_empty() {
+            let message = format!("nothing was built from {name} in {}", global.out.display());
+            return Err(Error::new(Kind::Usage, message));
+        }
+    }
+    if args.cache {
+        doomed.push(shop.store().folder().to_owned());
+    }
+    for path in &doomed {
+        options.cancel.check()?;
+        let verb = if args.dry_run { "would remove" } else { "removed" };
+        if !args.dry_run {
+            run::clean(&shop, path)?;
+        }
+        // As it was asked for, not as it is resolved.
+        let shown = path.file_name().map_or_else(|| path.clone(), |name| global.out.join(name));
+        say(global, format!("{verb} {}", shown.display()))?;
+    }
+    if doomed.is_empty() {
+        return say(global, format!("{}: there is nothing to remove", global.out.display()));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn say(global: &Global, line: String) -> Result<ExitCode> {
+    if !global.quiet {
+        super::print(format_args!("{line}\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -3,16 +3,43 @@
 use std::process::ExitCode;
 
 use super::Global;
-use crate::error::{Error, Kind, Result};
+use super::machine::{self, MachineArgs};
+use crate::emulate::Image;
+use crate::emulate::dialogue::Dialogue;
+use crate::emulate::machine::compose;
+use crate::error::Result;
+use crate::run::signal;
 
 /// Builds a recipe, boots it, and types and checks what its `[test]` table says
+///
+/// Each step has its own time limit, and all of it has one. What a `fail` pattern of the recipe matches ends the test
+/// wherever it turns up. The console goes to `out/RECIPE/serial.log` with the time of each line; -v shows it as well.
+///
+/// Exits with 0 if the test passes, with 1 if it does not.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
     recipe: super::RecipeArgs,
+    #[command(flatten)]
+    machine: MachineArgs,
 }
 
 /// Runs the command.
-pub fn run(_global: &Global, _args: Args) -> Result<ExitCode> {
-    Err(Error::new(Kind::Internal, "written next"))
+pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    let recipe = machine::load(&args.recipe)?;
+    let options = args.machine.test_options(&recipe);
+    let image = Image::of(&recipe, &global.out).absolute()?;
+    // What can be known before a build of minutes.
+    let composed = compose(&recipe.machine, &image, &options)?;
+    if args.machine.dry_run {
+        super::print(format_args!("{}\n", composed.command))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Dialogue::compile(&recipe)?;
+    composed.check_program()?;
+    let cancel = signal::cancel()?;
+    let image = args.machine.image(global, &recipe)?;
+    let composed = compose(&recipe.machine, &image, &options)?;
+    args.machine.play(global, &recipe, &image, composed, global.verbose > 0, &cancel)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,191 @@
+//! What `run` and `test` share: the options of a machine, and playing a recipe's test on it.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{Global, MessageFormat, RecipeArgs, progress};
+use crate::emulate::dialogue::{Dialogue, Watch};
+use crate::emulate::log::SerialLog;
+use crate::emulate::machine::{Composed, Options};
+use crate::emulate::plain::Filter;
+use crate::emulate::{Image, qemu};
+use crate::error::Result;
+use crate::recipe::{self, MachineKind, Recipe};
+use crate::run;
+use crate::task::Cancel;
+
+/// Options of everything that starts a machine.
+#[derive(clap::Args)]
+pub struct MachineArgs {
+    /// Boot what is in the output folder already
+    #[arg(long)]
+    no_build: bool,
+    /// Print the emulator's command line; build and start nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// QEMU itself [default: qemu-system-aarch64 in PATH]
+    #[arg(long, value_name = "PATH", env = "XENBUILD_QEMU")]
+    qemu: Option<PathBuf>,
+    /// Arm's model, for recipes whose machine is one [default: by its name in PATH]
+    #[arg(long, value_name = "PATH", env = "XENBUILD_MODEL")]
+    model: Option<PathBuf>,
+    /// Multiply the time limits of the recipe's test, for a slow or busy host
+    #[arg(long, value_name = "FACTOR", env = "XENBUILD_PATIENCE", default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=1000))]
+    patience: u32,
+    /// Further arguments for the emulator, as they are
+    #[arg(last = true, value_name = "ARGS")]
+    extra: Vec<OsString>,
+}
+
+impl MachineArgs {
+    /// Returns the options of a machine that is tested: nothing stays of it, and a reset ends it.
+    pub fn test_options(&self, recipe: &Recipe) -> Options {
+        Options { serial: qemu::Serial::Plain, no_reboot: true, ..self.options(recipe) }
+    }
+
+    /// Returns the options of a machine that a person sits at.
+    pub fn options(&self, recipe: &Recipe) -> Options {
+        let program = if recipe.machine.kind == MachineKind::QemuVirt { &self.qemu } else { &self.model };
+        Options {
+            program: program.clone(),
+            extra: self.extra.clone(),
+            guardian: super::child::guardian(),
+            ..Options::default()
+        }
+    }
+
+    /// Builds the recipe, or looks that it has been built.
+    pub fn image(&self, global: &Global, recipe: &Recipe) -> Result<Image> {
+        let image = if self.no_build {
+            Image::of(recipe, &global.out)
+        } else {
+            let watcher = progress::watcher(global);
+            let made = run::build(recipe, &progress::options(global)?, &*watcher)?;
+            Image { folder: made.folder, boot: made.boot, disks: made.disks }
+        };
+        let image = image.absolute()?;
+        image.check()?;
+        Ok(image)
+    }
+
+    /// Starts a machine and plays the recipe's test on it. `console` shows what the machine says.
+    pub fn play(
+        &self,
+        global: &Global,
+        recipe: &Recipe,
+        image: &Image,
+        composed: Composed,
+        console: bool,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let dialogue = Dialogue::compile(recipe)?.with_patience(self.patience);
+        let log = SerialLog::create(&image.folder, &format!("xenbuild test {}", recipe.name))?;
+        let path = log.path().to_owned();
+        announce(global, &composed);
+        let running = composed.start(log, cancel)?;
+        let teller = Teller {
+            json: global.message_format == MessageFormat::Json,
+            quiet: global.quiet,
+            console: (console && !global.quiet).then(RefCell::default),
+        };
+        let report = dialogue.play(running.emulator, cancel, &teller)?;
+        teller.finish(&recipe.name, &report, &path);
+        Ok(())
+    }
+}
+
+/// Reads the recipe.
+pub fn load(args: &RecipeArgs) -> Result<Recipe> {
+    recipe::load(&args.recipe, args.variant.as_deref(), &args.variables()?)
+}
+
+/// Says which ports lead into the machine, and what stays of it.
+pub fn announce(global: &Global, composed: &Composed) {
+    if global.quiet {
+        return;
+    }
+    for forward in &composed.forwards {
+        let protocol = if forward.udp { "udp" } else { "tcp" };
+        eprintln!("port {} ({protocol}, 127.0.0.1) leads to Dom0's port {}", forward.host, forward.guest);
+    }
+    for path in composed.kept() {
+        eprintln!("what is written stays in {}", path.display());
+    }
+}
+
+/// Tells a test's steps, as lines or as JSON.
+struct Teller {
+    json: bool,
+    quiet: bool,
+    console: Option<RefCell<Shown>>,
+}
+
+/// The console as it is shown: without escape sequences, which would act on the reader's terminal.
+#[derive(Default)]
+struct Shown {
+    filter: Filter,
+    line: Vec<u8>,
+}
+
+impl Teller {
+    fn json(&self, message: serde_json::Value) {
+        // A reader that went away wants no more of it.
+        let _ = writeln!(std::io::stdout(), "{message}");
+    }
+
+    fn finish(&self, name: &str, report: &crate::emulate::dialogue::Report, log: &std::path::Path) {
+        let seconds = report.took.as_secs_f64();
+        if self.json {
+            self.json(serde_json::json!({ "event": "test-passed", "recipe": name, "seconds": seconds, "log": log }));
+            return;
+        }
+        if !self.quiet {
+            let count = report.steps.len();
+            let line = format!("{name}: {count} steps passed in {seconds:.1} s; the console is in {}", log.display());
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
+    }
+}
+
+impl Watch for Teller {
+    fn begins(&self, number: usize, count: usize, what: &str) {
+        if self.json {
+            let event = "test-step-begins";
+            self.json(serde_json::json!({ "event": event, "step": number, "steps": count, "what": what }));
+        }
+    }
+
+    fn passed(&self, number: usize, count: usize, what: &str, took: Duration) {
+        let seconds = took.as_secs_f64();
+        if self.json {
+            let event = "test-step-passed";
+            self.json(
+                serde_json::json!({ "event": event, "step": number, "steps": count, "what": what, "seconds": seconds }),
+            );
+        } else if !self.quiet {
+            eprintln!("{number:>3}/{count} {seconds:7.1} s  {what}");
+        }
+    }
+
+    fn output(&self, bytes: &[u8]) {
+        let Some(shown) = &self.console else { return };
+        let mut shown = shown.borrow_mut();
+        let Shown { filter, line } = &mut *shown;
+        filter.push(bytes, line, 0);
+        if let Some(end) = line.iter().rposition(|&byte| byte == b'\n') {
+            let text = String::from_utf8_lossy(&line[..=end]).into_owned();
+            line.drain(..=end);
+            if self.json {
+                for line in text.lines() {
+                    self.json(serde_json::json!({ "event": "console", "line": line }));
+                }
+            } else {
+                let _ = std::io::stderr().write_all(text.as_bytes());
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Bars on a terminal: one for the whole, one for each step that runs.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use super::{Summary, show_finished, show_time};
+use crate::run::event::{Event, Outcome, Watcher};
+
+/// Bars beyond this many are not drawn: a terminal has only so many lines.
+const BARS_MAX: usize = 12;
+/// How often a bar that hears nothing is drawn all the same.
+const TICK: Duration = Duration::from_millis(200);
+
+/// Draws bars.
+pub struct Bars {
+    all: MultiProgress,
+    verbose: u8,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    whole: Option<ProgressBar>,
+    steps: BTreeMap<String, ProgressBar>,
+    summary: Summary,
+}
+
+impl Bars {
+    /// Returns bars on standard error.
+    pub fn new(verbose: u8) -> Self {
+        Bars { all: MultiProgress::new(), verbose, inner: Mutex::default() }
+    }
+
+    fn begin(&self, inner: &mut Inner, step: String) {
+        if inner.steps.len() >= BARS_MAX {
+            return;
+        }
+        let bar = ProgressBar::new_spinner().with_message(step.clone());
+        bar.set_style(style("  {spinner} {msg:32!} {elapsed:>5}"));
+        let bar = match &inner.whole {
+            Some(whole) => self.all.insert_before(whole, bar),
+            None => self.all.add(bar),
+        };
+        bar.enable_steady_tick(TICK);
+        inner.steps.insert(step, bar);
+    }
+
+    fn say(&self, line: &str) {
+        // Where the terminal has gone there is nobody to tell.
+        let _ = self.all.println(line);
+    }
+}
+
+/// Returns a style; the templates are constants of this file, each used in a test.
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("the template is well formed").progress_chars("=> ")
+}
+
+const WHOLE: &str = "{msg} [{bar:30}] {pos}/{len} steps, {elapsed}";
+const BYTES: &str = "  {spinner} {msg:32!} [{bar:20}] {bytes:>10}/{total_bytes:10} {elapsed:>5}";
+
+impl Watcher for Bars {
+    fn event(&self, event: Event) {
+        let mut inner = self.inner.lock().expect("no watcher panics");
+        match event {
+            Event::Plan { recipe, steps } => {
+                let bar = ProgressBar::new(steps as u64).with_style(style(WHOLE)).with_message(recipe.clone());
+                inner.summary.recipe = recipe;
+                inner.whole = Some(self.all.add(bar));
+            }
+            Event::Begin { step, .. } => self.begin(&mut inner, step),
+            Event::Total { step, bytes } => {
+                if let Some(bar) = inner.steps.get(&step) {
+                    bar.set_style(style(BYTES));
+                    bar.set_length(bytes);
+                }
+            }
+            Event::Progress { step, bytes } => {
+                if let Some(bar) = inner.steps.get(&step) {
+                    bar.set_position(bytes);
+                }
+            }
+            Event::Note { step: Some(step), text } => self.say(&format!("{step}: {text}")),
+            Event::Note { step: None, text } => self.say(&text),
+            Event::End { step, outcome, milliseconds, .. } => {
+                if let Some(bar) = inner.steps.remove(&step) {
+                    bar.finish_and_clear();
+                    self.all.remove(&bar);
+                }
+                if let Some(whole) = &inner.whole {
+                    whole.inc(1);
+                }
+                match outcome {
+                    Outcome::Failed => self.say(&format!("{step}: failed after {}", show_time(milliseconds))),
+                    Outcome::Done if self.verbose > 0 => {
+                        self.say(&format!("{step}: done in {}", show_time(milliseconds)));
+                    }
+                    _ => {}
+                }
+            }
+            Event::Artifact { path, bytes, .. } => inner.summary.artifacts.push((path, bytes)),
+            Event::Finished { done, reused, milliseconds } => {
+                if let Some(whole) = inner.whole.take() {
+                    whole.finish_and_clear();
+                }
+                for line in inner.summary.lines().iter().filter(|_| done > 0) {
+                    self.say(line);
+                }
+                self.say(&show_finished(&inner.summary.recipe, done, reused, milliseconds));
+            }
+        }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        // After a failure bars are still there; the error is printed below them.
+        let _ = self.all.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_are_well_formed_and_bars_come_and_go() {
+        let bars = Bars::new(0);
+        bars.all.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        bars.event(Event::Plan { recipe: "r".into(), steps: 2 });
+        for number in 0..20 {
+            bars.event(Event::Begin { step: format!("s{number}"), kind: "probe" });
+        }
+        assert_eq!(bars.inner.lock().unwrap().steps.len(), BARS_MAX);
+        bars.event(Event::Total { step: "s0".into(), bytes: 100 });
+        bars.event(Event::Progress { step: "s0".into(), bytes: 50 });
+        assert_eq!(bars.inner.lock().unwrap().steps["s0"].position(), 50);
+        for number in 0..20 {
+            let outcome = if number == 1 { Outcome::Failed } else { Outcome::Done };
+            bars.event(Event::End { step: format!("s{number}"), outcome, milliseconds: 1, error: None });
+        }
+        assert!(bars.inner.lock().unwrap().steps.is_empty());
+        bars.event(Event::Finished { done: 20, reused: 0, milliseconds: 1 });
+        assert!(bars.inner.lock().unwrap().whole.is_none());
+    }
+}
