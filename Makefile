@@ -1,0 +1,67 @@
+# The door: one line per wish. `make run` is the tutorial, `make check` goes before a push, `make test` is what CI runs.
+
+RECIPE   ?= recipes/tutorial.toml
+XENBUILD := target/release/xenbuild
+TARGET   := aarch64-unknown-none-softfloat
+
+# What `make run` needs of Debian, and what the tests need besides: strangers that look at our bytes.
+RUN_PACKAGES  := qemu-system-arm gcc libc6-dev
+TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binutils xz-utils zstd bzip2 make python3
+
+.PHONY: run test check conformance bench clean setup-bench setup-run setup-test setup-bare xenbuild
+
+run: setup-run xenbuild           ## build the tutorial's image and boot it; without a terminal, run its test
+	$(XENBUILD) run $(RECIPE)
+
+test: setup-test xenbuild         ## every test but the long matrix
+	cargo test --locked
+	$(XENBUILD) test recipes/tutorial.toml
+	$(XENBUILD) test recipes/tutorial-el3.toml
+
+check: setup-bare                 ## format, lints with warnings denied on host and bare-metal code, docs, tidy
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked -p bootwrap-el3 --target $(TARGET) --profile bare -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
+	cargo test --locked --test tidy
+
+conformance: setup-test xenbuild  ## the full matrix, with every oracle: hours
+	cargo test --locked --release -- --include-ignored
+
+bench: setup-bench xenbuild       ## beside the tools a user would pick instead: ratios, in one run
+	$(XENBUILD) image $(RECIPE)
+	cargo build --locked --release -p imagegen --example mkext3
+	XENBUILD_BENCH_IMAGE=$(CURDIR)/out/tutorial/rootfs.img cargo bench --locked -p imagegen --bench ext3
+
+clean:
+	rm -rf out target
+
+xenbuild: setup-bare
+	cargo build --locked --release
+
+# The bare-metal target: rustup's where it can be had, else Debian's compiler with its own sources (build.rs finds out).
+setup-bare:
+	@[ -d "$$(rustc --print sysroot)/lib/rustlib/$(TARGET)" ] \
+	  || { command -v rustup >/dev/null && rustup target add $(TARGET); } \
+	  || { $(call install,rustc-web rust-web-src lld-22); }
+
+setup-run:
+	@$(call install,$(RUN_PACKAGES))
+
+setup-bench:
+	@$(call install,$(RUN_PACKAGES) e2fsprogs genext2fs time)
+
+setup-test:
+	@$(call install,$(TEST_PACKAGES))
+
+# Installs those of the packages $(1) that are missing, where there is apt and root; else says what to type.
+define install
+missing=""; for package in $(1); do \
+  [ "$$(dpkg-query -W -f='$${db:Status-Status}' "$$package" 2>/dev/null)" = installed ] || missing="$$missing $$package"; \
+done; \
+if [ -z "$$missing" ]; then :; \
+elif ! command -v apt-get >/dev/null; then echo "note: not a Debian system: needs what Debian calls$$missing" >&2; \
+elif [ "$$(id -u)" = 0 ]; then \
+  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+else echo "error: missing packages; type: sudo apt-get install --no-install-recommends$$missing" >&2; exit 1; fi
+endef
