@@ -233,25 +233,23 @@ pub(crate) struct Context<'t> {
 impl Context<'_> {
     /// Reports a finding about a node.
     pub fn fail(&mut self, node: NodeId, message: impl Into<String>) {
-        self.push(node, None, message.into());
+        let path = self.tree.path(node);
+        self.push(path, self.tree.node(node).spans.clone(), message.into());
     }
 
     /// Reports a finding about a property.
     pub fn fail_property(&mut self, node: NodeId, property: Name, message: impl Into<String>) {
-        self.push(node, Some(property), message.into());
+        let written = self.tree.properties(node).find(|found| found.name == property);
+        self.fail_at(node, property, written.and_then(|property| property.span), message);
     }
 
-    fn push(&mut self, node: NodeId, property: Option<Name>, message: String) {
-        let written = property.and_then(|name| self.tree.properties(node).find(|property| property.name == name));
-        let mut spans: Vec<Span> = match written.and_then(|property| property.span) {
-            Some(span) => vec![span],
-            None if property.is_some() => Vec::new(),
-            None => self.tree.node(node).spans.clone(),
-        };
-        let mut path = self.tree.path(node);
-        if let Some(property) = property {
-            path = format!("{path}:{}", self.tree.text(property));
-        }
+    /// Reports a finding about a node because of a property that another node has, at `span`.
+    pub fn fail_at(&mut self, node: NodeId, property: Name, span: Option<Span>, message: impl Into<String>) {
+        let path = format!("{}:{}", self.tree.path(node), self.tree.text(property));
+        self.push(path, span.into_iter().collect(), message.into());
+    }
+
+    fn push(&mut self, path: String, mut spans: Vec<Span>, message: String) {
         let span = (!spans.is_empty()).then(|| spans.remove(0));
         let labels = spans.into_iter().map(|span| (span, "also defined here".to_string())).collect();
         self.found.push(Diagnostic {
@@ -325,23 +323,22 @@ impl Runner<'_> {
             return;
         }
         self.done.push(check.name);
-        for needed in CHECKS.iter().filter(|other| check.needs.contains(&other.name)) {
-            self.run(needed);
+        let is_on = self.checks.level(check.name) != Off;
+        let mut missing = false;
+        for name in check.needs {
+            if let Some(needed) = CHECKS.iter().find(|other| other.name == *name) {
+                self.run(needed);
+            }
+            if self.failed.contains(name) {
+                missing = true;
+                if is_on {
+                    (self.report)(failed_prerequisite(check.name, name));
+                }
+            }
         }
         let mut context =
             Context { tree: self.tree, paths: &self.paths, buses: &self.buses, name: check.name, found: Vec::new() };
-        let missing: Vec<_> = check.needs.iter().filter(|needed| self.failed.contains(needed)).collect();
-        for needed in &missing {
-            context.found.push(Diagnostic {
-                severity: Severity::Warning,
-                kind: Kind::Check(check.name),
-                message: format!("Failed prerequisite '{needed}'"),
-                span: None,
-                labels: Vec::new(),
-                path: None,
-            });
-        }
-        if missing.is_empty() {
+        if !missing {
             for &node in &self.nodes {
                 match check.test {
                     Test::Elsewhere => break,
@@ -354,12 +351,23 @@ impl Runner<'_> {
             }
         }
         let found = context.found;
-        if !found.is_empty() {
+        if missing || !found.is_empty() {
             self.failed.push(check.name);
         }
         // Checks that only others need run silently.
-        if self.checks.level(check.name) != Off {
+        if is_on {
             found.into_iter().for_each(&mut self.report);
         }
+    }
+}
+
+fn failed_prerequisite(check: &'static str, needed: &str) -> Diagnostic {
+    Diagnostic {
+        severity: Severity::Warning,
+        kind: Kind::Check(check),
+        message: format!("Failed prerequisite '{needed}'"),
+        span: None,
+        labels: Vec::new(),
+        path: None,
     }
 }

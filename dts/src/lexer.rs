@@ -128,7 +128,7 @@ impl<'s, 'a> Lexer<'s, 'a> {
             let start = skip_blank(&bytes, input.pos);
             input.pos = start;
             let span = |end: usize| Span { text, start: start as u32, end: end as u32 };
-            if start >= bytes.len() {
+            if start >= bytes.len() || self.session.is_exhausted() {
                 if self.inputs.len() > 1 {
                     self.inputs.pop();
                     continue;
@@ -348,7 +348,7 @@ impl<'s, 'a> Lexer<'s, 'a> {
             return true;
         }
         let from = self.file_of(span);
-        match self.session.search(&name, Some(&from)) {
+        match self.session.search_include(&name, Some(&from)) {
             Ok(mut text) => {
                 if self.preprocess_includes && scan::has_directive(&self.session.sources.bytes(text)) {
                     text = self.preprocessor.run(self.session, text);

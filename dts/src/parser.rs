@@ -76,6 +76,8 @@ impl<'s, 'a> Parser<'s, 'a> {
         }
         // A missing `;` is best shown where it should have been.
         if byte == b';' && self.last.text == self.span.text {
+            // The next line's name was read as a value; that complaint would only hide the cause.
+            self.lexer.session.withdraw_lexical(self.span);
             let here = Span { start: self.last.end, ..self.last };
             self.report(here, "syntax error: expected `;`");
             return Err(Abort);

@@ -27,6 +27,8 @@ pub(crate) struct Preprocessor {
     out: Vec<u8>,
     runs: Vec<Run>,
     depth: usize,
+    /// How many tokens expansion has read or made.
+    spent: usize,
     /// Set when the output outgrew its limit, after which nothing more is written.
     full: bool,
 }
@@ -89,7 +91,7 @@ impl Preprocessor {
     fn file(&mut self, session: &mut Session<'_>, text: u32) {
         let mut file = File { text, bytes: session.sources.bytes(text), pos: 0, conditions: Vec::new() };
         self.depth += 1;
-        while file.pos < file.bytes.len() && !self.full {
+        while file.pos < file.bytes.len() && !self.full && !session.is_exhausted() {
             let start = scan::skip_blank(&file.bytes, file.pos);
             if file.bytes.get(start) == Some(&b'#') && self.directive(session, &mut file, start) {
                 continue;
@@ -125,6 +127,13 @@ impl Preprocessor {
                     }
                 }
                 Kind::Identifier => {
+                    let name = file.span(token.start, token.end);
+                    if let Some(value) = built_in(session, &bytes[token.start..token.end], name) {
+                        self.push(&bytes[copied..token.start], file.span(copied, token.start), None);
+                        self.push(value.as_bytes(), name, Some(name));
+                        copied = token.end;
+                        continue;
+                    }
                     let Some(found) = self.macros.get(&bytes[token.start..token.end]) else { continue };
                     let found = found.clone();
                     let before = token.start;
@@ -162,7 +171,8 @@ impl Preprocessor {
         let source = Span { text, start, end: end as u32 };
         let mut previous: Option<PpToken> = None;
         for token in tokens {
-            let bytes = token.bytes();
+            let value = built_in(session, token.bytes(), source);
+            let bytes = value.as_deref().map_or(token.bytes(), str::as_bytes);
             let touches = match &previous {
                 Some(previous) => token.space || pastes(previous.bytes(), previous.kind, bytes),
                 None => self.out.last().is_some_and(|&last| is_identifier(last) && is_identifier(bytes[0])),
@@ -218,6 +228,15 @@ impl Preprocessor {
 
     fn too_deep(&self) -> bool {
         self.depth >= INCLUDE_DEPTH
+    }
+}
+
+/// Returns what `__LINE__` and `__FILE__` are at a place; `None` for any other name.
+fn built_in(session: &Session<'_>, name: &[u8], at: Span) -> Option<String> {
+    match name {
+        b"__LINE__" => Some(session.sources.location(at).line.to_string()),
+        b"__FILE__" => Some(format!("\"{}\"", session.sources.location(at).file.replace('\\', "\\\\"))),
+        _ => None,
     }
 }
 

@@ -3,16 +3,20 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::diagnostic::{Diagnostic, Severity};
+use crate::diagnostic::{Diagnostic, Kind, Severity};
 use crate::intern::Names;
 use crate::loader::{LoadError, Loader, folder_of, join};
-use crate::source::Sources;
+use crate::source::{Sources, Span};
 
 /// Files may include files this deep.
 pub(crate) const INCLUDE_DEPTH: usize = 200;
 
-/// Errors beyond this many are not kept.
+/// In all, so many files may be included; two files that include each other twice would else never end.
+const INCLUDE_LIMIT: usize = 10_000;
+
+/// Messages beyond this many are not kept, nor are errors beyond this many.
 const MESSAGE_LIMIT: usize = 10_000;
+const ERROR_LIMIT: usize = 100;
 
 /// The largest text that is read or made, so that offsets and growing expansions stay in bounds.
 pub(crate) const TEXT_LIMIT: usize = 1 << 28;
@@ -26,6 +30,10 @@ pub(crate) struct Session<'a> {
     /// Every file read, in order, once each.
     pub dependencies: Vec<String>,
     opened: HashMap<String, Option<u32>>,
+    /// How many includes there were.
+    includes: usize,
+    /// How many errors there were, kept or not.
+    errors: usize,
 }
 
 impl<'a> Session<'a> {
@@ -38,17 +46,34 @@ impl<'a> Session<'a> {
             diagnostics: Vec::new(),
             dependencies: Vec::new(),
             opened: HashMap::new(),
+            includes: 0,
+            errors: 0,
         }
     }
 
     pub fn report(&mut self, diagnostic: Diagnostic) {
+        if diagnostic.severity == Severity::Error {
+            self.errors += 1;
+            if self.errors > ERROR_LIMIT {
+                return;
+            }
+        }
         if self.diagnostics.len() < MESSAGE_LIMIT {
             self.diagnostics.push(diagnostic);
         }
     }
 
+    /// Takes back the last message if the lexer said it about `span`.
+    pub fn withdraw_lexical(&mut self, span: Span) {
+        let is_it = |item: &Diagnostic| item.kind == Kind::Lexical && item.span == Some(span);
+        if self.diagnostics.last().is_some_and(is_it) {
+            self.diagnostics.pop();
+            self.errors -= 1;
+        }
+    }
+
     pub fn has_errors(&self) -> bool {
-        self.diagnostics.iter().any(|item| item.severity == Severity::Error)
+        self.errors > 0
     }
 
     /// Reads a file, once; returns the number of its text.
@@ -72,6 +97,20 @@ impl<'a> Session<'a> {
             }
             Err(error) => Err(error),
         }
+    }
+
+    /// Says whether including went on for so long that it is better to stop.
+    pub fn is_exhausted(&self) -> bool {
+        self.includes > INCLUDE_LIMIT
+    }
+
+    /// Looks for a file to include, as [`Session::search`] does; refuses when there were too many.
+    pub fn search_include(&mut self, name: &str, from: Option<&str>) -> Result<u32, LoadError> {
+        self.includes += 1;
+        if self.is_exhausted() {
+            return Err(LoadError::Failed(format!("more than {INCLUDE_LIMIT} files are included")));
+        }
+        self.search(name, from)
     }
 
     /// Looks for `name` in the folder of `from` if given, then in the include folders.

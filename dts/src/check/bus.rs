@@ -157,15 +157,15 @@ pub(super) fn pci_device_bus_num(context: &mut Context<'_>, node: NodeId) {
     let Some(reg) = first_reg(context, node) else { return };
     let bus = reg[0] >> 16 & 0xff;
     let range = context.property(parent, "bus-range");
-    let (name, values) = (range.map(|range| range.name), range.map(|range| cells(&range.value.bytes)));
+    let (place, values) = (range.map(|range| (range.name, range.span)), range.map(|range| cells(&range.value.bytes)));
     let (low, high) = match values.as_deref() {
         Some([low, high, ..]) => (*low, *high),
         _ => (0, 0),
     };
     if !(low..=high).contains(&bus) {
         let message = format!("PCI bus number {bus} out of range, expected ({low} - {high})");
-        match name {
-            Some(name) => context.fail_property(node, name, message),
+        match place {
+            Some((name, span)) => context.fail_at(node, name, span, message),
             None => context.fail(node, message),
         }
     }

@@ -62,10 +62,11 @@ pub(super) fn interrupts_property(context: &mut Context<'_>, node: NodeId) {
         // Said by interrupt_provider already.
         return;
     };
-    let (name, count) = (count.name, super::layout::first_cell(&count.value.bytes).unwrap_or(0) as usize);
+    let (name, span, count) =
+        (count.name, count.span, super::layout::first_cell(&count.value.bytes).unwrap_or(0) as usize);
     if count == 0 && length > 0 || count > 0 && length % count.saturating_mul(4) != 0 {
         let message = format!("size is ({length}), expected multiple of {}", count.saturating_mul(4));
-        context.fail_property(node, name, message);
+        context.fail_at(node, name, span, message);
     }
 }
 

@@ -47,7 +47,9 @@ fn excerpt(sources: &Sources, span: Span) -> Excerpt {
 pub(super) fn snippets(diagnostics: &Diagnostics, color: bool) -> String {
     let renderer = if color { Renderer::styled() } else { Renderer::plain() };
     let mut out = String::new();
-    for item in &diagnostics.items {
+    // That a check could not run for what another found says nothing new; only dtc's format repeats it.
+    let is_news = |item: &&Diagnostic| item.span.is_some() || item.path.is_some();
+    for item in diagnostics.items.iter().filter(is_news) {
         let mut places = Vec::new();
         if let Some(span) = item.span {
             places.push((excerpt(&diagnostics.sources, span), None));

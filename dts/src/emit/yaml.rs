@@ -90,7 +90,7 @@ impl Printer<'_> {
             }
             self.separate(std::mem::take(&mut first), indent);
             if kind == Type::String {
-                self.string(bytes.strip_suffix(b"\0").unwrap_or(bytes), indent);
+                self.string(bytes.strip_suffix(b"\0").unwrap_or(bytes), indent + 2);
                 continue;
             }
             self.out.push_str(match kind {

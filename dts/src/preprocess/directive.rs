@@ -181,7 +181,7 @@ impl Preprocessor {
             return self.error(session, span, "includes nest too deeply");
         }
         let from = session.sources.text(file.text).name.clone();
-        match session.search(&name, (close == b'"').then_some(&*from)) {
+        match session.search_include(&name, (close == b'"').then_some(&*from)) {
             Ok(text) if self.once.contains(&text) => {}
             Ok(text) => self.file(session, text),
             Err(LoadError::NotFound) => {

@@ -12,8 +12,8 @@ use super::{File, Preprocessor};
 use crate::session::Session;
 use crate::source::Span;
 
-/// Expanding one use may not make more tokens than this.
-const TOKEN_LIMIT: usize = 4_000_000;
+/// In all, expansion may not read or make more tokens than this.
+const TOKEN_LIMIT: usize = 8_000_000;
 
 /// Arguments are expanded by recursion, which ends here.
 const NESTING_LIMIT: usize = 100;
@@ -183,6 +183,16 @@ impl Preprocessor {
         Some(out)
     }
 
+    /// Counts tokens; says whether there may be more, and reports once that there may not.
+    fn spend(&mut self, session: &mut Session<'_>, at: Span, tokens: usize) -> bool {
+        let before = self.spent;
+        self.spent = before.saturating_add(tokens);
+        if before <= TOKEN_LIMIT && self.spent > TOKEN_LIMIT {
+            self.error(session, at, "expanding this macro never comes to an end");
+        }
+        self.spent <= TOKEN_LIMIT
+    }
+
     /// Expands a list of tokens on its own.
     pub(super) fn expand_list(&mut self, session: &mut Session<'_>, list: Vec<PpToken>, at: Span) -> Vec<PpToken> {
         let mut out = Vec::new();
@@ -199,11 +209,8 @@ impl Preprocessor {
         out: &mut Vec<PpToken>,
         nesting: usize,
     ) {
-        let mut steps = 0;
         while let Some(mut token) = stream.next(false) {
-            steps += 1;
-            if steps > TOKEN_LIMIT || out.len() > TOKEN_LIMIT {
-                self.error(session, at, "expanding this macro never comes to an end");
+            if !self.spend(session, at, 1) {
                 return;
             }
             if token.kind == Kind::Identifier
@@ -369,9 +376,9 @@ impl Preprocessor {
             }
             // An empty argument leaves the left side for the next `##`, or begins one.
             pasting = false;
+            let piece_length = piece.len() + 1;
             out.append(&mut piece);
-            if out.len() > TOKEN_LIMIT {
-                self.error(session, at, "expanding this macro never comes to an end");
+            if !self.spend(session, at, piece_length) {
                 return Vec::new();
             }
         }
