@@ -178,7 +178,7 @@ pub struct Output {
     pub sha256: Digest,
 }
 
-/// An input as it is handed to [`Step::make`].
+/// An input as it is handed to a step.
 #[derive(Clone, Debug)]
 pub struct Given {
     /// The name from [`Input`].
