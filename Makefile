@@ -13,10 +13,10 @@ TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binuti
 run: setup-run xenbuild           ## build the tutorial's image and boot it; without a terminal, run its test
 	$(XENBUILD) run $(RECIPE)
 
-test: setup-test xenbuild         ## every test but the long matrix
+test: setup-test setup-bare       ## every test but the long matrix, then the tutorial both ways
 	cargo test --locked
-	$(XENBUILD) test recipes/tutorial.toml
-	$(XENBUILD) test recipes/tutorial-el3.toml
+	target/debug/xenbuild test recipes/tutorial.toml
+	target/debug/xenbuild test recipes/tutorial-el3.toml
 
 check: setup-bare                 ## format, lints with warnings denied on host and bare-metal code, docs, tidy
 	cargo fmt --check
