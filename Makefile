@@ -8,7 +8,7 @@ TARGET   := aarch64-unknown-none-softfloat
 RUN_PACKAGES  := qemu-system-arm gcc libc6-dev
 TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binutils xz-utils zstd bzip2 make python3
 
-.PHONY: run test check conformance bench clean setup-bench setup-run setup-test setup-bare xenbuild
+.PHONY: run test check conformance bench clean setup-bench setup-conformance setup-run setup-test setup-bare xenbuild
 
 run: setup-run xenbuild           ## build the tutorial's image and boot it; without a terminal, run its test
 	$(XENBUILD) run $(RECIPE)
@@ -25,8 +25,22 @@ check: setup-bare                 ## format, lints with warnings denied on host 
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	cargo test --locked --test tidy
 
-conformance: setup-test xenbuild  ## the full matrix, with every oracle: hours
-	cargo test --locked --release -- --include-ignored
+# Inputs of the matrix: Linux's device-tree sources, and the packages and the kernel of the tutorial.
+INPUTS := $(CURDIR)/out/conformance
+MATRIX := gicv2 one-cpu four-cpus cortex-a53 cortex-a72
+
+conformance: setup-conformance xenbuild   ## the full matrix, with every oracle: hours
+	$(XENBUILD) image recipes/tutorial.toml
+	rm -rf $(INPUTS) && mkdir -p $(INPUTS)/debs $(INPUTS)/kernel
+	cd $(INPUTS) && apt-get download linux-source-6.1 && dpkg-deb --fsys-tarfile linux-source-*.deb \
+	  | tar -xO ./usr/src/linux-source-6.1.tar.xz | tar -xJ --strip-components=1 --one-top-level=linux \
+	    --wildcards '*/arch/arm64/boot/dts' '*/include/dt-bindings' '*/scripts/dtc/include-prefixes'
+	n=0; for deb in out/cache/*/package.deb; do n=$$((n + 1)); ln "$$deb" $(INPUTS)/debs/$$n.deb; \
+	  case $$(dpkg-deb -f "$$deb" Package) in linux-image-*[0-9]*) dpkg-deb -x "$$deb" $(INPUTS)/kernel ;; esac; done
+	XENBUILD_LINUX_SOURCE=$(INPUTS)/linux XENBUILD_KERNEL=$(CURDIR)/out/tutorial/Image DEB_FOLDER=$(INPUTS)/debs \
+	MODULES_ROOT=$(INPUTS)/kernel cargo test --locked --release -- --include-ignored
+	set -e; for variant in $(MATRIX); do for recipe in tutorial tutorial-el3; do \
+	  $(XENBUILD) test recipes/$$recipe.toml --variant $$variant; done; done
 
 bench: setup-bench xenbuild       ## beside the tools a user would pick instead: ratios, in one run
 	$(XENBUILD) image $(RECIPE)
@@ -50,6 +64,9 @@ setup-run:
 
 setup-bench:
 	@$(call install,$(RUN_PACKAGES) e2fsprogs genext2fs time)
+
+setup-conformance:
+	@$(call install,$(TEST_PACKAGES) gcc cpp gpg qemu-utils)
 
 setup-test:
 	@$(call install,$(TEST_PACKAGES))

@@ -11,5 +11,3 @@ mod dialogues;
 mod fixture;
 #[path = "emulate/qcow2.rs"]
 mod qcow2;
-#[path = "emulate/reference_system.rs"]
-mod reference_system;
