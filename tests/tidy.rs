@@ -141,7 +141,7 @@ fn crates_import_only_their_neighbours() {
     let ours = ["xenbuild", "imagegen", "bootwrap", "bootwrap-el3", "dts", "fdt"];
     for (manifest, allowed) in IMPORTS {
         let text = fs::read_to_string(root().join(manifest)).unwrap();
-        let dependencies = text.split("\n[dependencies]\n").nth(1).expect(manifest).split("\n[").next().unwrap();
+        let dependencies = text.split("\n[dependencies]\n").nth(1).unwrap_or_default().split("\n[").next().unwrap();
         for line in dependencies.lines() {
             let name = line.split(['.', ' ', '=']).next().unwrap();
             assert!(!ours.contains(&name) || allowed.contains(&name), "{manifest} may not depend on {name}");
