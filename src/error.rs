@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::fmt;
 
+use crate::recipe::Origin;
+
 /// Whose fault it is, and so which exit code it gets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
@@ -49,6 +51,8 @@ pub struct Error {
     pub message: String,
     /// What the reader can do about it, one line each.
     pub hints: Vec<String>,
+    /// Where the recipe asks for it, until somebody who has the recipe shows that.
+    pub place: Option<Box<Origin>>,
     /// What lies beneath.
     pub source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -59,7 +63,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// Makes an error of this kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Error { kind, message: message.into(), hints: Vec::new(), source: None }
+        Error { kind, message: message.into(), hints: Vec::new(), place: None, source: None }
     }
 
     /// Adds a line that says what to do.
@@ -71,6 +75,12 @@ impl Error {
     /// Adds the error beneath; it is printed after the message.
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());
+        self
+    }
+
+    /// Says which place in the recipe is to be shown. Of the message, the first line goes there, the rest below.
+    pub fn at(mut self, origin: &Origin) -> Self {
+        self.place = Some(Box::new(origin.clone()));
         self
     }
 

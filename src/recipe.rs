@@ -517,6 +517,8 @@ pub struct Vif {
 pub struct Boot {
     /// What is made.
     pub format: BootFormat,
+    /// Load addresses, by the name of the part: `kernel`.
+    pub addresses: BTreeMap<String, Located<u64>>,
 }
 
 /// A boot artifact.

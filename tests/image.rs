@@ -1,5 +1,7 @@
 //! The engine from outside: the program builds small recipes that need no network.
 
+#[path = "image/addresses.rs"]
+mod addresses;
 #[path = "image/bench.rs"]
 mod bench;
 #[path = "image/build.rs"]

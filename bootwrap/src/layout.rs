@@ -103,6 +103,8 @@ pub struct MemoryMap {
 pub struct LayoutError {
     /// What is wrong.
     pub message: String,
+    /// Which item, where it is one in particular.
+    pub item: Option<String>,
     /// What had been placed when it went wrong.
     pub map: MemoryMap,
 }
@@ -138,7 +140,11 @@ impl MemoryMap {
     pub fn place(mut self, items: &[Item]) -> Result<MemoryMap, LayoutError> {
         for item in items.iter().filter(|item| item.fixed.is_some()) {
             let start = item.fixed.unwrap_or_default();
-            self.check_fixed(item, start).map_err(|message| LayoutError { message, map: self.clone() })?;
+            self.check_fixed(item, start).map_err(|message| LayoutError {
+                message,
+                item: Some(item.name.clone()),
+                map: self.clone(),
+            })?;
             self.insert(item, start);
         }
         for item in items.iter().filter(|item| item.fixed.is_none()) {
@@ -147,7 +153,7 @@ impl MemoryMap {
                     "no room for {}: {} bytes of free memory in one piece are needed",
                     item.name, item.memory_bytes
                 );
-                return Err(LayoutError { message, map: self });
+                return Err(LayoutError { message, item: Some(item.name.clone()), map: self });
             };
             self.insert(item, start);
         }
@@ -167,10 +173,8 @@ impl MemoryMap {
         let range =
             Range::new(start, item.memory_bytes).ok_or(format!("{name} at {start:#x} leaves the address space"))?;
         if start % item.align != item.offset {
-            return Err(format!(
-                "{name} at {start:#x} must lie {:#x} above a multiple of {:#x}",
-                item.offset, item.align
-            ));
+            let place = if item.offset == 0 { "on".to_owned() } else { format!("{:#x} above", item.offset) };
+            return Err(format!("{name} at {start:#x} must lie {place} a multiple of {:#x}", item.align));
         }
         if straddles(range, item.window) {
             return Err(format!("{name} at {start:#x} must not cross a multiple of {:#x}", item.window));
@@ -212,7 +216,7 @@ impl MemoryMap {
 
     /// Checks the finished map against the rules, pair by pair and without knowing how it was made.
     pub fn prove(&self, items: &[Item]) -> Result<(), LayoutError> {
-        let fail = |message: String| Err(LayoutError { message, map: self.clone() });
+        let fail = |message: String| Err(LayoutError { message, item: None, map: self.clone() });
         if self.placed.len() != items.len() {
             return fail(format!("{} things to place, {} placed", items.len(), self.placed.len()));
         }

@@ -70,7 +70,7 @@ struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn all(&mut self) -> Result<()> {
         let recipe = self.recipe;
-        let hypervisor = self.image("hypervisor", "hypervisor", &recipe.hypervisor.image)?;
+        let hypervisor = self.image("hypervisor", &recipe.hypervisor.image)?;
         self.artifact(Role::Image, "xen", hypervisor, kernel::OUTPUT);
         let kernel = self.kernel(&recipe.dom0.kernel)?;
         self.artifact(Role::Image, "Image", kernel, kernel::OUTPUT);
@@ -115,6 +115,7 @@ impl<'a> Planner<'a> {
             hypervisor_bootargs: hypervisor_bootargs(recipe),
             kernel_bootargs: recipe.dom0.bootargs.clone(),
             initramfs: recipe.dom0.initramfs.is_some(),
+            addresses: recipe.boot.addresses.clone(),
         });
         let boot = self.plan.push("boot", step, inputs)?;
         self.artifact(Role::Boot, &format!("{}.axf", recipe.name), boot, wrap::OUTPUT);
@@ -123,9 +124,16 @@ impl<'a> Planner<'a> {
     }
 
     /// Plans a kernel or hypervisor as an Image.
-    fn image(&mut self, name: &str, title: &str, source: &FileSource) -> Result<StepId> {
+    fn image(&mut self, name: &str, source: &FileSource) -> Result<StepId> {
         let input = self.one_file(name, kernel::INPUT, source)?;
-        self.plan.push(name, Step::Kernel(Kernel { title: title.to_owned() }), vec![input])
+        let title = match source {
+            FileSource::Path { path, .. } => self.plan.show_path(&path.value),
+            FileSource::Package { package, file } => format!("{} of the package {}", file.value, package.value),
+            FileSource::Tarball { tarball, file, .. } => {
+                format!("{} of {}", file.value, self.plan.show_path(&tarball.value))
+            }
+        };
+        self.plan.push(name, Step::Kernel(Kernel { title }), vec![input])
     }
 
     fn kernel(&mut self, name: &Located<String>) -> Result<StepId> {
@@ -139,9 +147,8 @@ impl<'a> Planner<'a> {
         if let Some(&id) = self.kernels.get(name) {
             return Ok(id);
         }
-        let title = format!("kernel.{name}");
         let recipe = self.recipe;
-        let id = self.image(&title, &title, &recipe.kernels[name].image)?;
+        let id = self.image(&format!("kernel.{name}"), &recipe.kernels[name].image)?;
         self.kernels.insert(name.to_owned(), id);
         Ok(id)
     }

@@ -682,9 +682,35 @@ static BOOT: Table = Table {
     name: "boot",
     heading: "[boot]",
     doc: "What is made to boot from.",
-    keys: &[&[key("format", OneOf(&["axf"]), Default("\"axf\""), "`axf`: one ELF with everything in it.")]],
+    keys: &[&[
+        key("format", OneOf(&["axf"]), Default("\"axf\""), "`axf`: one ELF with everything in it."),
+        key(
+            "addresses",
+            Kind::Table(&ADDRESSES),
+            Optional,
+            "Where the parts of it are to lie in memory. Those not named here get a place; `memory-map.txt` shows all.",
+        ),
+    ]],
     choices: &[],
 };
+
+/// The largest physical address of Armv8-A (DDI 0487, FEAT_LPA).
+pub const ADDRESS_MAX: i64 = (1 << 52) - 1;
+
+static ADDRESSES: Table = Table {
+    name: "addresses",
+    heading: "[boot.addresses]",
+    doc: "Load addresses, for boards and debuggers that expect something at a certain place: `kernel = 0x48000000`.",
+    keys: &[&[
+        key("boot", ADDRESS, Optional, "The stub, where the machine enters: a multiple of 4 KiB."),
+        key("dtb", ADDRESS, Optional, "The device tree: a multiple of 2 MiB."),
+        key("xen", ADDRESS, Optional, "The hypervisor: its `text_offset` (mostly 0) above a multiple of 2 MiB."),
+        key("kernel", ADDRESS, Optional, "Dom0's kernel: a multiple of 2 MiB."),
+        key("initramfs", ADDRESS, Optional, "Dom0's initramfs: a multiple of 4 KiB."),
+    ]],
+    choices: &[],
+};
+const ADDRESS: Kind = Integer(0, ADDRESS_MAX);
 
 static TEST: Table = Table {
     name: "test",
@@ -764,6 +790,7 @@ pub static TABLES: &[&Table] = &[
     &DISK,
     &VIF,
     &BOOT,
+    &ADDRESSES,
     &TEST,
     &STEP,
     &VARIANT,

@@ -24,6 +24,7 @@ pub fn check(recipe: &Recipe, findings: &mut Vec<Finding>) {
         checker.filesystem(name, filesystem);
     }
     checker.cycles();
+    checker.boot();
     checker.dialogue();
 }
 
@@ -303,6 +304,16 @@ impl Checker<'_> {
                 on_path.insert(&child.value);
                 open.push((&child.value, 0));
             }
+        }
+    }
+
+    fn boot(&mut self) {
+        let recipe = self.recipe;
+        // Where something else is wrong, that may be why there is none.
+        if let (Some(address), None) = (recipe.boot.addresses.get("initramfs"), &recipe.dom0.initramfs)
+            && self.findings.is_empty()
+        {
+            self.add(&address.origin, "an address for Dom0's initramfs, but Dom0 has none");
         }
     }
 

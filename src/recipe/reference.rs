@@ -1,6 +1,6 @@
 //! The tables of keys in `docs/recipe.md`, written from the table of keys.
 
-use super::keys::{Kind, Presence, TABLES, Table};
+use super::keys::{ADDRESS_MAX, Kind, Presence, TABLES, Table};
 
 /// Where a generated part of the document begins and ends.
 const BEGIN: &str = "<!-- generated: keys -->";
@@ -58,6 +58,7 @@ fn type_name(kind: &Kind) -> String {
     match kind {
         Kind::Text(form) => form.noun.to_string(),
         Kind::Integer(0, i64::MAX) => "bytes".to_string(),
+        Kind::Integer(0, ADDRESS_MAX) => "address".to_string(),
         Kind::Integer(i64::MIN, _) => "integer".to_string(),
         Kind::Integer(least, most) if least + 1 == *most => format!("{least} or {most}"),
         Kind::Integer(least, most) => format!("{least} to {most}"),

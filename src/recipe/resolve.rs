@@ -43,7 +43,7 @@ pub fn resolve(document: &Node, name: String, sources: &[SourceText], findings: 
         filesystems: table("filesystem").named(filesystem::filesystem),
         dom0: domain::dom0(&table("dom0")),
         guests: table("guest").named(domain::guest),
-        boot: Boot { format: BootFormat::Axf },
+        boot: boot(&table("boot")),
         test: dialogue::test(&table("test")),
     };
     *findings = context.findings.into_inner();
@@ -305,6 +305,15 @@ fn packages(table: &Cursor<'_>) -> Packages {
 
 fn hypervisor(table: &Cursor<'_>) -> Hypervisor {
     Hypervisor { image: table.file_source().unwrap_or_else(no_file), bootargs: table.text("bootargs") }
+}
+
+fn boot(table: &Cursor<'_>) -> Boot {
+    let address = |cursor: &Cursor<'_>| {
+        let address = cursor.node.integer().and_then(|address| u64::try_from(address).ok());
+        cursor.located(address.unwrap_or_default())
+    };
+    let addresses = table.get("addresses").map(|addresses| addresses.named(address)).unwrap_or_default();
+    Boot { format: BootFormat::Axf, addresses }
 }
 
 fn device_tree(table: &Cursor<'_>) -> DeviceTree {

@@ -4,7 +4,7 @@
 
 use super::complete::chosen;
 use super::form;
-use super::keys::{Choice, Kind, RECIPE, Table, VARIANT};
+use super::keys::{ADDRESS_MAX, Choice, Kind, RECIPE, Table, VARIANT};
 use super::raw::{Entries, Node, Value};
 use super::report::{Class, Finding, list, nearest};
 use super::variables;
@@ -242,6 +242,7 @@ fn expected(kind: &Kind) -> String {
         Kind::Text(form) => form.what.to_string(),
         Kind::Integer(i64::MIN, i64::MAX) => "an integer".to_string(),
         Kind::Integer(0, i64::MAX) => "a number".to_string(),
+        Kind::Integer(0, ADDRESS_MAX) => "an address: `0x48000000`".to_string(),
         Kind::Integer(least, most) => format!("a number from {least} to {most}"),
         Kind::Mode => "permission bits in octal: `0o755`".to_string(),
         Kind::Date => "a date".to_string(),

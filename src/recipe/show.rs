@@ -78,6 +78,7 @@ impl Listing<'_> {
         match (&node.value, kind) {
             (Value::String(_), _) => toml::Value::String(self.string(node, Some(kind), true)).to_string(),
             (Value::Integer(value, 8), _) => format!("{:#o}", value.unwrap_or_default()),
+            (Value::Integer(value, 16), _) => format!("{:#x}", value.unwrap_or_default()),
             (Value::Integer(value, _), _) => value.unwrap_or_default().to_string(),
             (Value::Boolean(value), _) => value.to_string(),
             (Value::Float(text) | Value::Date(text), _) => text.clone(),

@@ -342,7 +342,15 @@ impl<'a> Queue<'a> {
 
     /// Puts the step's name in front of an error.
     fn named(&self, id: StepId, error: Error) -> Error {
-        error.context(format_args!("step {}", self.setting.plan.step(id).name))
+        let mut error = error.context(format_args!("step {}", self.setting.plan.step(id).name));
+        let Some(origin) = error.place.take() else { return error };
+        let text = error.to_string();
+        let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
+        let mut blamed = (self.setting.blame)(&origin, first.to_owned());
+        if !rest.is_empty() {
+            blamed.message += &format!("\n\n{}", rest.trim_end());
+        }
+        Error { kind: error.kind, hints: error.hints, ..blamed }
     }
 
     /// Waits until no other thread works on this key.

@@ -11,7 +11,7 @@ pub const OUTPUT: &str = "Image";
 /// The step.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kernel {
-    /// How errors call it: the recipe's key.
+    /// How errors call it: the file, or where it is from.
     pub title: String,
 }
 
@@ -51,7 +51,7 @@ mod tests {
             task: &task,
             packages: &NoPackages,
         };
-        Kernel { title: "kernel.debian".into() }.make(&workspace)?;
+        Kernel { title: "boot/Image".into() }.make(&workspace)?;
         Ok(std::fs::read(folder.path().join(OUTPUT)).unwrap())
     }
 
@@ -59,7 +59,7 @@ mod tests {
     fn what_is_no_kernel_is_refused_by_name() {
         let error = kernel(b"#!/bin/sh\n".as_slice()).unwrap_err();
         assert_eq!(error.kind, ErrorKind::Input);
-        assert!(error.to_string().starts_with("kernel.debian is no arm64 Image"), "{error}");
+        assert!(error.to_string().starts_with("boot/Image is no arm64 Image"), "{error}");
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! `wrap`: stub, hypervisor, device tree, kernel and initramfs become one file to boot, and a table of who sits where.
 
+use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 
 use bootwrap::{FilePayload, Hypervisor, Level, Payload, Secondaries, Spec};
 
 use super::{Description, Kind, Workspace, output};
 use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::recipe::Located;
 
 /// The name of the file to boot.
 pub const OUTPUT: &str = "boot.axf";
@@ -25,6 +27,8 @@ pub struct Wrap {
     pub kernel_bootargs: String,
     /// There is an initramfs.
     pub initramfs: bool,
+    /// Load addresses that the recipe fixes, by the name of the part.
+    pub addresses: BTreeMap<String, Located<u64>>,
 }
 
 impl Kind for Wrap {
@@ -40,6 +44,9 @@ impl Kind for Wrap {
         description.parameter("exception-level", self.exception_level);
         description.parameter("hypervisor bootargs", &self.hypervisor_bootargs);
         description.parameter("kernel bootargs", &self.kernel_bootargs);
+        for (name, address) in &self.addresses {
+            description.parameter(format!("address {name}"), format_args!("{:#x}", address.value));
+        }
     }
 
     fn make(&self, workspace: &Workspace<'_>) -> Result<()> {
@@ -67,14 +74,28 @@ impl Kind for Wrap {
             bootargs: &self.kernel_bootargs,
             ramdisk: ramdisk.as_ref().map(|payload| payload as &dyn Payload),
             modules: Vec::new(),
-            addresses: Vec::new(),
+            addresses: self.addresses.iter().map(|(name, address)| (name.clone(), address.value)).collect(),
         };
-        let wrapped = bootwrap::wrap(&spec).map_err(input_error)?;
+        let wrapped = bootwrap::wrap(&spec).map_err(|error| self.layout_error(error))?;
         let path = workspace.folder.join(OUTPUT);
         let mut out = BufWriter::with_capacity(output::CHUNK_BYTES, output::create(&path)?);
         wrapped.write_elf(&mut out).map_err(input_error)?;
         out.flush().map_err(|error| output::write_error(&path, error))?;
         output::write(&workspace.folder.join(MEMORY_MAP), wrapped.map.to_string().as_bytes())
+    }
+}
+
+impl Wrap {
+    /// An address that cannot be is the recipe's fault, and shown there.
+    fn layout_error(&self, error: bootwrap::Error) -> Error {
+        let address = match &error {
+            bootwrap::Error::Layout(layout) => layout.item.as_ref().and_then(|name| self.addresses.get(name)),
+            _ => None,
+        };
+        match address {
+            Some(address) => Error::new(ErrorKind::Recipe, error.to_string()).at(&address.origin),
+            None => input_error(error),
+        }
     }
 }
 

@@ -91,7 +91,7 @@ pub fn recipe(fail: &[&str], mut steps: Vec<TestStep>, timeout_ms: u64) -> Recip
             bootargs: String::new(),
         },
         guests: BTreeMap::new(),
-        boot: Boot { format: BootFormat::Axf },
+        boot: Boot { format: BootFormat::Axf, addresses: BTreeMap::new() },
         test: Test {
             timeout: Duration::from_millis(timeout_ms),
             prompt: "[#>] $".into(),
