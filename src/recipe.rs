@@ -92,9 +92,14 @@ impl Recipe {
         self.errors_at([(origin.clone(), message.into())])
     }
 
-    /// Makes one error of several things that turned out wrong.
+    /// Makes one error of several things that turned out wrong. A message's first line goes with its place; what comes after it,
+    /// a memory map for example, below.
     pub fn errors_at(&self, wrong: impl IntoIterator<Item = (Origin, String)>) -> Error {
-        let findings = wrong.into_iter().map(|(origin, message)| Finding::at(&origin, message)).collect();
+        let finding = |(origin, message): (Origin, String)| {
+            let (first, below) = message.split_once('\n').unwrap_or((&message, ""));
+            Finding { below: below.trim_end().to_owned(), ..Finding::at(&origin, first) }
+        };
+        let findings = wrong.into_iter().map(finding).collect();
         Report::new(&self.sources, findings).into_error()
     }
 }

@@ -17,6 +17,7 @@ use crate::step::{Output, PackageSource};
 use crate::task::{Cancel, Task};
 
 mod build;
+pub mod check;
 pub mod collect;
 pub mod event;
 pub mod exclusive;

@@ -8,6 +8,8 @@ mod bench;
 mod build;
 #[path = "image/cache.rs"]
 mod cache;
+#[path = "image/check.rs"]
+mod check;
 #[path = "image/explain.rs"]
 mod explain;
 #[path = "image/failure.rs"]

@@ -260,6 +260,8 @@ fn the_commands_print_what_the_library_says() {
 
 #[test]
 fn check_looks_at_every_local_input() {
+    /// Of an arm64 Image that is all header and zeros, 4 KiB.
+    const IMAGE: &str = "970d864a3ceef048710aff348d20b1df976b91f34b2c53b167d1cb0357033fe5";
     const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
     let folder = tempfile::tempdir().unwrap();
     let recipe = folder.path().join("local.toml");
@@ -267,7 +269,7 @@ fn check_looks_at_every_local_input() {
         r#"version = 1
 packages = {{ suites = ["bookworm"], keyring = "keyring.gpg", mirror = "file:/nowhere/at/all" }}
 machine = {{ type = "qemu-virt" }}
-hypervisor = {{ path = "xen", sha256 = "{EMPTY}" }}
+hypervisor = {{ path = "xen", sha256 = "{IMAGE}" }}
 kernel.linux = {{ path = "Image", modules = {{ path = "modules" }} }}
 dom0 = {{ kernel = "linux", root = "root" }}
 [filesystem.root]
@@ -302,6 +304,11 @@ files."/b" = {{ tarball = "b.tar", file = "b" }}
         fs::write(folder.path().join(name), "").unwrap();
     }
     fs::create_dir(folder.path().join("modules")).unwrap();
+    // Linux: Documentation/arm64/booting.rst.
+    let mut image = [0; 4096];
+    image[56..60].copy_from_slice(b"ARM\x64");
+    fs::write(folder.path().join("Image"), image).unwrap();
+    fs::write(folder.path().join("xen"), image).unwrap();
     fs::write(&recipe, text.replace("/nowhere/at/all", folder.path().to_str().unwrap())).unwrap();
     let (code, _, err) = check();
     assert_eq!(code, Some(3));

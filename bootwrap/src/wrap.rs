@@ -252,13 +252,7 @@ fn items(
     let mut items = vec![boot, tree];
     for (name, image) in [("xen", hypervisor), ("kernel", kernel)] {
         if let Some(image) = image {
-            let mut item = Item::new(name, image.bytes.len() as u64, BLOCK);
-            // A hypervisor copies the kernel before it starts it, so only what it starts itself needs room behind the file.
-            if name == "xen" || hypervisor.is_none() {
-                item.offset = image.text_offset;
-                item.memory_bytes = image.memory_bytes;
-            }
-            items.push(item);
+            items.push(image_item(name, image, name == "xen" || hypervisor.is_none()));
         }
     }
     if let Some(payload) = spec.ramdisk {
@@ -274,6 +268,38 @@ fn items(
         item.fixed = Some(*address);
     }
     Ok(items)
+}
+
+/// A hypervisor copies the kernel before it starts it, so only what is started where it lies needs room behind the file.
+fn image_item(name: &str, image: &Image, starts: bool) -> Item {
+    let mut item = Item::new(name, image.bytes.len() as u64, BLOCK);
+    if starts {
+        item.offset = image.text_offset;
+        item.memory_bytes = image.memory_bytes;
+    }
+    item
+}
+
+/// Checks, ahead of [`wrap`], that the device tree describes a board, and that addresses are of use on it. What `images`, by
+/// name, do not tell is taken to be small: there may be more wrong in the end, but what is wrong here stays wrong.
+pub fn check_addresses(
+    device_tree: &[u8],
+    images: &[(&str, &Image)],
+    addresses: &[(String, u64)],
+) -> Result<(), Error> {
+    let board = Board::read(&Fdt::new(device_tree)?)?;
+    let item = |(name, address): &(String, u64)| {
+        let image = images.iter().find(|(other, _)| other == name);
+        let mut item = match image {
+            Some((name, image)) => image_item(name, image, *name == "xen"),
+            None => Item::new(name, PAGE, if name == "dtb" { BLOCK } else { PAGE }),
+        };
+        item.fixed = Some(*address);
+        item
+    };
+    let items: Vec<Item> = addresses.iter().map(item).collect();
+    MemoryMap::new(board.memory, board.reserved).place(&items)?;
+    Ok(())
 }
 
 /// Linux: kernel and initramfs within 32 GiB, counted from a multiple of 1 GiB (Documentation/arm64/booting.rst).

@@ -5,12 +5,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
 use super::Global;
-use crate::error::Result;
-use crate::recipe::{self, EntryContent, FileSource, Located, MachineKind, Origin, Recipe, TreeSource};
+use crate::emulate::command::find_program;
+use crate::emulate::{model, qemu};
+use crate::error::{Kind, Result};
+use crate::recipe::{self, EntryContent, FileSource, Located, Origin, Recipe, TreeSource};
+use crate::run;
+use crate::task::{Cancel, Task};
 
 /// Checks all that can be known before the first long step
 ///
@@ -26,13 +31,18 @@ pub struct Args {
 pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let set = args.recipe.variables()?;
     let recipe = recipe::load(&args.recipe.recipe, args.recipe.variant.as_deref(), &set)?;
-    let wrong = inputs(&recipe);
-    // The plan's own checks (memory map, placement rules) join here: `plan::check(&recipe)` adds to `wrong`.
+    let mut wrong = inputs(&recipe);
+    let beyond = run::check::check(&recipe, &wrong, &Quiet(super::progress::options(global)?.cancel));
+    // What has no place in the recipe can wait until the rest is right.
+    match beyond {
+        Err(error) if wrong.is_empty() || error.kind == Kind::Interrupted => return Err(error),
+        beyond => wrong.extend(beyond.unwrap_or_default()),
+    }
     if !wrong.is_empty() {
         return Err(recipe.errors_at(wrong));
     }
     if !global.quiet {
-        for warning in programs(&recipe) {
+        if let Some(warning) = programs(&recipe) {
             eprintln!("warning: {warning}");
         }
         let count = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
@@ -142,13 +152,27 @@ fn hash(path: &Path) -> io::Result<String> {
 }
 
 /// Returns what is missing to run and test the result; building it needs no other program.
-fn programs(recipe: &Recipe) -> Vec<String> {
-    let (program, advice) = match recipe.machine.kind {
-        MachineKind::QemuVirt => ("qemu-system-aarch64", "on Debian it is in the package qemu-system-arm"),
-        MachineKind::FoundationV8 => ("Foundation_Platform", "Arm offers it for download; put its folder into PATH"),
-        MachineKind::FvpBaseRevC => ("FVP_Base_RevC-2xAEMvA", "Arm offers it for download; put its folder into PATH"),
+fn programs(recipe: &Recipe) -> Option<String> {
+    let (program, advice) = match model::program(recipe.machine.kind) {
+        Some(program) => (program, "Arm offers it for download; put its folder into PATH, or name it with --model"),
+        None => (qemu::PROGRAM, "on Debian it is in the package qemu-system-arm"),
     };
-    let found =
-        env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()));
-    if found { Vec::new() } else { vec![format!("{program} is not in PATH: `run` and `test` will need it; {advice}")] }
+    let named = env::var_os(if program == qemu::PROGRAM { "XENBUILD_QEMU" } else { "XENBUILD_MODEL" });
+    let wanted = named.map_or_else(|| PathBuf::from(program), PathBuf::from);
+    if find_program(&wanted, env::var_os("PATH").as_deref()).is_some() {
+        return None;
+    }
+    Some(format!("cannot find {}: `run` and `test` will need it; {advice}", wanted.display()))
+}
+
+/// Progress for nobody, and the flag that says stop.
+struct Quiet(Arc<Cancel>);
+
+impl Task for Quiet {
+    fn total(&self, _bytes: u64) {}
+    fn advance(&self, _bytes: u64) {}
+    fn note(&self, _line: &str) {}
+    fn cancel(&self) -> &Cancel {
+        &self.0
+    }
 }

@@ -31,6 +31,17 @@ impl Plan {
     /// # Errors
     /// What cannot be planned, with its place in the recipe: a file system that is part of itself, for example.
     pub fn of(recipe: &Recipe, lock: Option<&Lock>) -> Result<Plan> {
+        Plan::attempt(recipe, lock).map_err(|errors| {
+            let (placed, mut others): (Vec<_>, Vec<_>) = errors.into_iter().partition(|error| error.place.is_some());
+            if placed.is_empty() {
+                return others.remove(0);
+            }
+            recipe.errors_at(placed.into_iter().filter_map(|mut error| Some((*error.place.take()?, error.to_string()))))
+        })
+    }
+
+    /// Plans a recipe as [`Plan::of`] does, and tells errors one by one.
+    pub fn attempt(recipe: &Recipe, lock: Option<&Lock>) -> Result<Plan, Vec<Error>> {
         let file = recipe.sources.first().map(|source| source.path.as_path()).unwrap_or(Path::new(""));
         // Local paths of a recipe are absolute; its own may not be.
         let folder = file.parent().unwrap_or(Path::new(""));
@@ -47,8 +58,14 @@ impl Plan {
             configs: BTreeMap::new(),
             open: Vec::new(),
         };
-        planner.all()?;
-        Ok(planner.plan)
+        let unwritable = recipe.guests.iter().filter_map(|(name, guest)| {
+            guest_config::write(name, guest).err().map(|error| wrong_at(&guest.origin, error.message))
+        });
+        let mut errors: Vec<Error> = unwritable.collect();
+        if errors.is_empty() {
+            errors.extend(planner.all().err());
+        }
+        if errors.is_empty() { Ok(planner.plan) } else { Err(errors) }
     }
 }
 
@@ -89,7 +106,7 @@ impl<'a> Planner<'a> {
         }
         if let (None, Some(guest)) = (&recipe.dom0.root, recipe.guests.values().next()) {
             let message = "Dom0 has no root file system to put this guest's files in: `dom0.root` names one";
-            return Err(recipe.error_at(&guest.origin, message));
+            return Err(wrong_at(&guest.origin, message));
         }
         self.boot(hypervisor, kernel, device_tree)
     }
@@ -140,7 +157,7 @@ impl<'a> Planner<'a> {
         if self.recipe.kernels.contains_key(&name.value) {
             return self.kernel_of(&name.value);
         }
-        Err(self.recipe.error_at(&name.origin, format!("there is no kernel called `{}`", name.value)))
+        Err(wrong_at(&name.origin, format!("there is no kernel called `{}`", name.value)))
     }
 
     fn kernel_of(&mut self, name: &str) -> Result<StepId> {
@@ -183,8 +200,7 @@ impl<'a> Planner<'a> {
         if let Some(&id) = self.configs.get(name) {
             return Ok(id);
         }
-        let text =
-            guest_config::write(name, guest).map_err(|error| self.recipe.error_at(&guest.origin, error.message))?;
+        let text = guest_config::write(name, guest)?;
         let step = Step::GuestConfig(GuestConfig { name: name.to_owned(), text });
         let id = self.plan.push(format!("guest.{name}"), step, Vec::new())?;
         self.configs.insert(name.to_owned(), id);
@@ -198,16 +214,17 @@ impl<'a> Planner<'a> {
         }
         let recipe = self.recipe;
         let Some(filesystem) = recipe.filesystems.get(name) else {
-            return Err(recipe.error_at(asked, format!("there is no file system called `{name}`")));
+            return Err(wrong_at(asked, format!("there is no file system called `{name}`")));
         };
         if let Some(first) = self.open.iter().position(|open| open == name) {
             let circle = self.open[first..].join(" in ");
-            return Err(
-                recipe.error_at(asked, format!("the file system `{name}` would be part of itself: {name} in {circle}"))
-            );
+            return Err(wrong_at(
+                asked,
+                format!("the file system `{name}` would be part of itself: {name} in {circle}"),
+            ));
         }
         if self.open.len() >= DEPTH_MAX {
-            return Err(recipe.error_at(asked, format!("file systems lie more than {DEPTH_MAX} deep in each other")));
+            return Err(wrong_at(asked, format!("file systems lie more than {DEPTH_MAX} deep in each other")));
         }
         self.open.push(name.to_owned());
         let result = self.filesystem_step(name, filesystem);
@@ -244,7 +261,7 @@ impl<'a> Planner<'a> {
                 let kernel = &recipe.kernels.get(&modules.kernel.value).and_then(|kernel| kernel.modules.as_ref());
                 let Some(source) = kernel else {
                     let message = format!("the kernel `{}` has no modules", modules.kernel.value);
-                    return Err(recipe.error_at(&modules.kernel.origin, message));
+                    return Err(wrong_at(&modules.kernel.origin, message));
                 };
                 let sources = self.tree_source("modules", source)?;
                 let names = modules.names.iter().map(|name| name.value.clone()).collect();
@@ -457,6 +474,11 @@ impl<'a> Planner<'a> {
         let numbered = (2u32..).map(|number| format!("{name}-{number}"));
         numbered.into_iter().find(|name| self.plan.find(name).is_none()).expect("there are enough numbers")
     }
+}
+
+/// Makes the error of something that cannot be planned.
+fn wrong_at(origin: &Origin, message: impl Into<String>) -> Error {
+    Error::new(Kind::Recipe, message).at(origin)
 }
 
 /// Reads a hash that the recipe gives; that it is one was checked with the recipe.

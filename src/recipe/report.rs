@@ -36,6 +36,8 @@ pub struct Finding {
     pub message: String,
     /// What would be right, or where else to look.
     pub helps: Vec<String>,
+    /// Lines to show below, as they are.
+    pub below: String,
 }
 
 impl Finding {
@@ -47,6 +49,7 @@ impl Finding {
             span: place.span.clone(),
             message: message.into(),
             helps: Vec::new(),
+            below: String::new(),
         }
     }
 
@@ -61,12 +64,20 @@ impl Finding {
             Some(_) => message.into(),
             None => format!("`{}`, which has its default: {}", origin.key, message.into()),
         };
-        Finding { class: Class::Meaning, file: origin.file, span: origin.span.clone(), message, helps: Vec::new() }
+        let span = origin.span.clone();
+        Finding { file: origin.file, span, ..Finding::nowhere(message) }
     }
 
     /// Makes a finding about no place in particular.
     pub fn nowhere(message: impl Into<String>) -> Self {
-        Finding { class: Class::Meaning, file: None, span: 0..0, message: message.into(), helps: Vec::new() }
+        Finding {
+            class: Class::Meaning,
+            file: None,
+            span: 0..0,
+            message: message.into(),
+            helps: Vec::new(),
+            below: String::new(),
+        }
     }
 
     /// Adds what would help.
@@ -168,7 +179,12 @@ fn render(sources: &[SourceText], finding: &Finding) -> String {
     for help in &finding.helps {
         group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
     }
-    Renderer::plain().render(&[group])
+    let mut text = Renderer::plain().render(&[group]);
+    if !finding.below.is_empty() {
+        text.push('\n');
+        finding.below.lines().for_each(|line| text += &format!("\n{}", normalize_untrusted_str(line)));
+    }
+    text
 }
 
 /// The line a span begins in.

@@ -67,7 +67,7 @@ impl Measure<'_> {
     }
 
     /// Returns where an input's bytes are; `outputs` are the paths of those of the step it comes from.
-    pub fn content(&self, input: &Input, outputs: impl FnOnce() -> Vec<PathBuf>) -> Result<Content> {
+    pub fn content(input: &Input, outputs: impl FnOnce() -> Vec<PathBuf>) -> Result<Content> {
         Ok(match &input.source {
             InputSource::Step(_) => Content::Files(outputs()),
             InputSource::File { path, .. } => Content::Files(vec![path.clone()]),

@@ -344,12 +344,7 @@ impl<'a> Queue<'a> {
     fn named(&self, id: StepId, error: Error) -> Error {
         let mut error = error.context(format_args!("step {}", self.setting.plan.step(id).name));
         let Some(origin) = error.place.take() else { return error };
-        let text = error.to_string();
-        let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
-        let mut blamed = (self.setting.blame)(&origin, first.to_owned());
-        if !rest.is_empty() {
-            blamed.message += &format!("\n\n{}", rest.trim_end());
-        }
+        let blamed = (self.setting.blame)(&origin, error.to_string());
         Error { kind: error.kind, hints: error.hints, ..blamed }
     }
 
@@ -384,7 +379,7 @@ impl<'a> Queue<'a> {
                 let entry = entries.pop_front().flatten().expect("inputs are there when a step runs");
                 entry.outputs.iter().map(|output| entry.folder.join(&output.name)).collect()
             };
-            inputs.push(Given { name: input.name.clone(), content: measure.content(input, paths)? });
+            inputs.push(Given { name: input.name.clone(), content: Measure::content(input, paths)? });
         }
         let draft = store.draft(manifest.key())?;
         let workspace =

@@ -44,13 +44,20 @@ impl Kind for DeviceTree {
     }
 
     fn make(&self, workspace: &Workspace<'_>) -> Result<()> {
+        output::write(&workspace.folder.join(OUTPUT), &self.blob(workspace)?)
+    }
+}
+
+impl DeviceTree {
+    /// Returns the machine's blob.
+    pub fn blob(&self, workspace: &Workspace<'_>) -> Result<Vec<u8>> {
         let mut blob = match self.board {
             Some(board) => self.compile(&Boards, &format!("{board}.dts"), workspace)?,
-            None => self.blob(workspace.input(SOURCE)?, workspace)?,
+            None => self.blob_of(workspace.input(SOURCE)?, workspace)?,
         };
         let mut overlays = Vec::new();
         for name in &self.overlays {
-            overlays.push((name, self.blob(workspace.input(name)?, workspace)?));
+            overlays.push((name, self.blob_of(workspace.input(name)?, workspace)?));
         }
         for (name, overlay) in overlays {
             workspace.task.cancel().check()?;
@@ -61,13 +68,11 @@ impl Kind for DeviceTree {
             let message = format!("the device tree has {} bytes, more than the {BLOB_MAX_BYTES} allowed", blob.len());
             return Err(Error::new(ErrorKind::Input, message));
         }
-        output::write(&workspace.folder.join(OUTPUT), &blob)
+        Ok(blob)
     }
-}
 
-impl DeviceTree {
     /// Returns the blob that an input is, or becomes.
-    fn blob(&self, given: &Given, workspace: &Workspace<'_>) -> Result<Vec<u8>> {
+    fn blob_of(&self, given: &Given, workspace: &Workspace<'_>) -> Result<Vec<u8>> {
         let files = match &given.content {
             Content::Sources(files) => files.clone(),
             _ => vec![(given.name.replace(' ', "-"), given.file()?.to_owned())],

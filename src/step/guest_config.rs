@@ -133,7 +133,7 @@ fn quote(text: &str) -> Result<String> {
     if text.contains(quote) || text.contains('\\') || text.chars().any(char::is_control) {
         let message = format!(
             "`{}` cannot be written in xl.cfg: it holds a control character, a backslash, or both kinds of quotes",
-            text.escape_debug()
+            text.replace('\n', "\\n")
         );
         return Err(Error::new(ErrorKind::Recipe, message));
     }

@@ -1,6 +1,8 @@
 //! `kernel`: a kernel or hypervisor, packed or not, becomes a plain arm64 Image.
 
-use super::{Description, Kind, Workspace, output};
+use bootwrap::kernel::Image;
+
+use super::{Description, Given, Kind, Workspace, output};
 use crate::error::{Error, Kind as ErrorKind, Result};
 
 /// The name of the input.
@@ -27,17 +29,23 @@ impl Kind for Kernel {
     fn describe(&self, _description: &mut Description) {}
 
     fn make(&self, workspace: &Workspace<'_>) -> Result<()> {
-        let bytes = workspace.input(INPUT)?.read(bootwrap::kernel::SIZE_MAX)?;
-        let image = bootwrap::kernel::read(&bytes)
-            .map_err(|error| Error::new(ErrorKind::Input, format!("{} {error}", self.title)))?;
+        let image = self.image(workspace.input(INPUT)?)?;
         output::write(&workspace.folder.join(OUTPUT), &image.bytes)
+    }
+}
+
+impl Kernel {
+    /// Unpacks the Image.
+    pub fn image(&self, given: &Given) -> Result<Image> {
+        let bytes = given.read(bootwrap::kernel::SIZE_MAX)?;
+        bootwrap::kernel::read(&bytes).map_err(|error| Error::new(ErrorKind::Input, format!("{} {error}", self.title)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::step::{Content, Digest, Given, NoPackages};
+    use crate::step::{Content, Digest, NoPackages};
     use crate::task::Silent;
 
     fn kernel(bytes: impl Into<std::borrow::Cow<'static, [u8]>>) -> Result<Vec<u8>> {

@@ -1,0 +1,151 @@
+//! What can be known before the first long step: that there is a plan, and that what it takes from local files is of use.
+
+use std::path::Path;
+
+use bootwrap::kernel::Image;
+
+use super::measure::Measure;
+use crate::error::{Error, Kind, Result};
+use crate::fetch::Lock;
+use crate::plan::{Plan, PlannedStep, Role};
+use crate::recipe::{Origin, Recipe};
+use crate::step::device_tree::DeviceTree;
+use crate::step::{Digest, Given, InputSource, NoPackages, Step, Workspace};
+use crate::task::Task;
+
+/// What is wrong, and where the recipe asks for it.
+type Wrong = Vec<(Origin, String)>;
+
+/// Plans a recipe, unpacks its local kernels, compiles its local device trees, and looks whether the addresses that it
+/// fixes are in memory. Returns what is wrong; `known` is wrong already, and nothing more is said about it.
+///
+/// # Errors
+/// What is wrong and stands nowhere in the recipe: a lock that cannot be read, for example.
+pub fn check(recipe: &Recipe, known: &[(Origin, String)], task: &dyn Task) -> Result<Wrong> {
+    let lock = Lock::read(&Lock::path_of(recipe))?;
+    let mut wrong = Wrong::new();
+    let mut plan = Plan::attempt(recipe, lock.as_ref());
+    if let Err(errors) = plan {
+        wrong = errors.into_iter().map(placed).collect::<Result<_>>()?;
+        // Without the guests that have no configuration, the rest can be looked at.
+        let mut rest = recipe.clone();
+        rest.guests.retain(|_, guest| wrong.iter().all(|(origin, _)| *origin != guest.origin));
+        plan = Plan::attempt(&rest, lock.as_ref());
+    }
+    let Ok(plan) = plan else { return Ok(wrong) };
+    let mut checker = Checker { recipe, known, task, images: Vec::new(), blob: None, wrong };
+    for (_, step) in plan.steps() {
+        task.cancel().check()?;
+        checker.step(&plan, step)?;
+    }
+    checker.addresses()?;
+    Ok(checker.wrong)
+}
+
+/// Takes an error that knows its place apart.
+fn placed(mut error: Error) -> Result<(Origin, String)> {
+    match error.place.take() {
+        Some(origin) => Ok((*origin, error.to_string())),
+        None => Err(error),
+    }
+}
+
+struct Checker<'a> {
+    recipe: &'a Recipe,
+    known: &'a [(Origin, String)],
+    task: &'a dyn Task,
+    /// Images that are known, by the name of their part of the boot artifact.
+    images: Vec<(&'static str, Image)>,
+    blob: Option<Vec<u8>>,
+    wrong: Wrong,
+}
+
+impl Checker<'_> {
+    /// Looks at a step that takes nothing but local files.
+    fn step(&mut self, plan: &Plan, step: &PlannedStep) -> Result<()> {
+        // `hypervisor.sha256` is about the same file as `hypervisor.path`.
+        let table = |origin: &Origin| origin.key.rsplit_once('.').map_or(String::new(), |(table, _)| table.to_owned());
+        let hopeless = |origin: &Origin| self.known.iter().any(|(known, _)| table(known) == table(origin));
+        if step.needs().next().is_some() || step.inputs.iter().any(|input| input.origin.as_ref().is_some_and(hopeless))
+        {
+            return Ok(());
+        }
+        match &step.step {
+            Step::Kernel(kernel) => {
+                let given = self.given(step)?;
+                match (kernel.image(&given[0]), &step.inputs[0].origin) {
+                    (Ok(image), _) => {
+                        let of_role = |artifact: &&crate::plan::Artifact| {
+                            artifact.role == Role::Image && plan.step(artifact.step).name == step.name
+                        };
+                        match plan.artifacts.iter().find(of_role).map(|artifact| artifact.name.as_str()) {
+                            Some("xen") => self.images.push(("xen", image)),
+                            Some(_) => self.images.push(("kernel", image)),
+                            None => {}
+                        }
+                    }
+                    (Err(error), Some(origin)) => self.wrong.push((origin.clone(), error.to_string())),
+                    (Err(error), None) => return Err(error),
+                }
+            }
+            Step::DeviceTree(tree) => self.device_tree(tree, step)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Compiles with more overlays each time: the one with which it fails is to blame.
+    fn device_tree(&mut self, tree: &DeviceTree, step: &PlannedStep) -> Result<()> {
+        let given = self.given(step)?;
+        for count in 0..=tree.overlays.len() {
+            let part = DeviceTree { overlays: tree.overlays[..count].to_vec(), ..tree.clone() };
+            let workspace = Workspace {
+                folder: Path::new(""),
+                key: Digest([0; 32]),
+                inputs: &given,
+                task: self.task,
+                packages: &NoPackages,
+            };
+            match part.blob(&workspace) {
+                Ok(blob) => self.blob = Some(blob),
+                Err(error) => {
+                    self.blob = None;
+                    let name = count.checked_sub(1).map(|last| tree.overlays[last].as_str());
+                    let name = name.unwrap_or(crate::step::device_tree::SOURCE);
+                    let input = step.inputs.iter().find(|input| input.name == name);
+                    let Some(origin) = input.and_then(|input| input.origin.clone()) else { return Err(error) };
+                    self.wrong.push((origin, error.to_string()));
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether the device tree describes a board, and whether the addresses that the recipe fixes are in its memory.
+    fn addresses(&mut self) -> Result<()> {
+        let Some(blob) = &self.blob else { return Ok(()) };
+        let addresses = &self.recipe.boot.addresses;
+        let given: Vec<_> = addresses.iter().map(|(name, address)| (name.clone(), address.value)).collect();
+        let images: Vec<_> = self.images.iter().map(|(name, image)| (*name, image)).collect();
+        let Err(error) = bootwrap::wrap::check_addresses(blob, &images, &given) else { return Ok(()) };
+        let address = match &error {
+            bootwrap::Error::Layout(layout) => layout.item.as_ref().and_then(|name| addresses.get(name)),
+            _ => None,
+        };
+        match address {
+            Some(address) => self.wrong.push((address.origin.clone(), error.to_string())),
+            None => return Err(Error::new(Kind::Input, error.to_string())),
+        }
+        Ok(())
+    }
+
+    /// Returns the inputs of a step that takes nothing from others.
+    fn given(&self, step: &PlannedStep) -> Result<Vec<Given>> {
+        let given = |input: &crate::step::Input| {
+            debug_assert!(!matches!(input.source, InputSource::Step(_)));
+            Ok(Given { name: input.name.clone(), content: Measure::content(input, Vec::new)? })
+        };
+        step.inputs.iter().map(given).collect()
+    }
+}

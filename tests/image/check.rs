@@ -1,0 +1,73 @@
+//! `check`: everything that can be known before the first long step, all of it at once, and nothing made.
+
+use std::fs;
+
+use crate::bench::{Bench, image};
+
+#[track_caller]
+fn wrong(bench: &Bench, code: i32, parts: &[&str]) -> String {
+    let (found, told) = bench.run(&["check", "r.toml"]).unwrap_err();
+    assert_eq!(found, code, "{told}");
+    for part in parts {
+        assert!(told.contains(part), "{part:?} is not in\n{told}");
+    }
+    assert!(!bench.path("out").exists(), "a check makes nothing");
+    told
+}
+
+#[test]
+fn a_good_recipe_is_good() {
+    let bench = Bench::new();
+    let output = bench.command(&["check", "r.toml"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let told = "r: 1 kernel, 3 file systems, 1 guest, 0 test steps: no errors\n";
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), told);
+    let warning = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        warning.starts_with("warning: cannot find qemu-system-aarch64: `run` and `test` will need it; "),
+        "{warning}"
+    );
+    assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let bench = Bench::new();
+    bench.write("xen", "#!/bin/sh\nexec false\n");
+    bench.write("board/extra.dts", "/dts-v1/;\n/plugin/;\n&{/} { extra = <1>\n};\n");
+    fs::remove_file(bench.path("notes.txt")).unwrap();
+    bench.edit("memory = \"64MiB\"", "memory = \"64MiB\"\nextra = \"it's \\\"so\\\"\"");
+    let told = wrong(
+        &bench,
+        3,
+        &[
+            "error: xen is no arm64 Image, zboot, gzip, xz, zstd or ELF file; it begins with 23 21 2f 62 69 6e 2f 73 68 0a 65 78 65 63 20 66\n  --> r.toml:11:8",
+            "error: extra.dts does not compile\n  --> r.toml:19:22",
+            "extra.dts:3:19",
+            "notes.txt: No such file",
+            "r.toml:39:21",
+            "cannot be written in xl.cfg",
+            "r.toml:50:8",
+        ],
+    );
+    assert!(told.ends_with("error: 4 errors in the recipe\n"), "{told}");
+}
+
+#[test]
+fn addresses_are_looked_at_as_far_as_sizes_are_known() {
+    let bench = Bench::new();
+    let recipe = fs::read_to_string(bench.path("r.toml")).unwrap();
+    let with = |addresses: &str| bench.write("r.toml", format!("{recipe}\n[boot.addresses]\n{addresses}\n"));
+    with("kernel = 0x4800_0000\nxen = 0x4800_0000");
+    wrong(&bench, 3, &["overlaps", "r.toml:57:7", "\nmemory 0x0040000000..0x0080000000   1024 MiB\n"]);
+    with("initramfs = 0x1000");
+    wrong(&bench, 3, &["initramfs at 0x1000..0x2000 is not in memory\n", "r.toml:56:13"]);
+    with("dtb = 0x4800_1000");
+    wrong(&bench, 3, &["dtb at 0x48001000 must lie on a multiple of 0x200000\n"]);
+    // The hypervisor is a local file, so its size is known.
+    bench.write("xen", image(4 << 20, 1));
+    with("xen = 0x4800_0000\nkernel = 0x4820_0000");
+    wrong(&bench, 3, &["xen at 0x48000000..0x48400000 overlaps kernel by 4096 bytes\n"]);
+    with("xen = 0x4800_0000\nkernel = 0x4840_0000");
+    assert!(bench.run(&["check", "r.toml"]).is_ok());
+}
