@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use crate::bench::{Bench, image, tarball, text};
+use crate::bench::{Bench, hash, image, tarball, text};
 
 /// Changes something, builds, and returns exit code and error.
 fn fails(change: impl FnOnce(&Bench)) -> (i32, String) {
@@ -11,6 +11,9 @@ fn fails(change: impl FnOnce(&Bench)) -> (i32, String) {
     change(&bench);
     let failure = bench.run(&["image", "r.toml"]).unwrap_err();
     assert_eq!(bench.litter(), Vec::<std::path::PathBuf>::new());
+    let made = fs::read_dir(bench.path("out/r")).into_iter().flatten().flatten();
+    let made: Vec<_> = made.filter(|entry| entry.file_type().unwrap().is_file()).map(|entry| entry.path()).collect();
+    assert_eq!(made, Vec::<std::path::PathBuf>::new(), "no artifact of a build that failed");
     failure
 }
 
@@ -42,11 +45,41 @@ fn a_wrong_hash_is_shown_with_both() {
 }
 
 #[test]
+fn a_wrong_hash_of_an_archive_is_shown_before_it_is_read() {
+    let wrong = "2".repeat(64);
+    let failure = fails(|bench| {
+        bench.write("kernel.tar.gz", "no archive");
+        bench.edit("tarball = \"kernel.tar.gz\"", &format!("tarball = \"kernel.tar.gz\"\nsha256 = \"{wrong}\""));
+    });
+    says(failure, 4, &["kernel.tar.gz hashes to ", &format!(", not to {wrong}"), "r.toml:15:11"]);
+    // The right one, in whatever case, is no obstacle.
+    let bench = Bench::new();
+    let right = hash(&bench.path("kernel.tar.gz")).to_uppercase();
+    bench.edit("tarball = \"kernel.tar.gz\"", &format!("tarball = \"kernel.tar.gz\"\nsha256 = \"{right}\""));
+    bench.build();
+}
+
+#[test]
 fn a_kernel_that_is_none() {
-    let failure = fails(|bench| bench.write("xen", "#!/bin/sh\n"));
-    says(failure, 4, &["step hypervisor: hypervisor is no arm64 Image"]);
-    let failure = fails(|bench| bench.write("kernel.tar.gz", tarball(&[("boot/vmlinuz-1", b"\x1f\x8bnot gzip")])));
-    says(failure, 4, &["step kernel.linux: kernel.linux "]);
+    let failure = fails(|bench| bench.write("xen", "#!/bin/sh\nexec true\n"));
+    says(
+        failure,
+        4,
+        &[
+            "step hypervisor: xen is no arm64 Image, zboot, gzip, xz, zstd or ELF file;",
+            "it begins with 23 21 2f 62 69 6e 2f 73 68 0a 65 78 65 63 20 74\n",
+        ],
+    );
+    let failure = fails(|bench| bench.write("xen", ""));
+    says(failure, 4, &["step hypervisor: xen is no arm64 Image", "it begins with nothing: it is empty"]);
+    let member = |bytes: &[u8]| tarball(&[("boot/vmlinuz-1", bytes)]);
+    let failure = fails(|bench| bench.write("kernel.tar.gz", member(b"\x1f\x8bnot gzip")));
+    says(failure, 4, &["step kernel.linux: boot/vmlinuz-* of kernel.tar.gz is damaged gzip data"]);
+    let failure = fails(|bench| bench.write("kernel.tar.gz", member(b"MZ and what Windows starts")));
+    let bytes = "it begins with 4d 5a 20 61 6e 64 20 77 68 61 74 20 57 69 6e 64\n";
+    says(failure, 4, &["step kernel.linux: boot/vmlinuz-* of kernel.tar.gz is no arm64 Image", bytes]);
+    let failure = fails(|bench| bench.write("kernel.tar.gz", member(b"\x7fELF\x02\x01")));
+    says(failure, 4, &["step kernel.linux: boot/vmlinuz-* of kernel.tar.gz is an ELF file for another machine"]);
 }
 
 #[test]
@@ -69,22 +102,63 @@ fn a_tarball_that_is_broken() {
     says(failure, 4, &["step unpack.files.tar.gz: files.tar.gz: "]);
 }
 
+/// Writes an archive of files and links by hand: the writer would not write these. Links are `name -> target`.
+fn archive(members: &[&str]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for member in members {
+        let (name, target) = member.split_once(" -> ").unwrap_or((member, ""));
+        let mut header = [0u8; 512];
+        header[..name.len()].copy_from_slice(name.as_bytes());
+        header[100..108].copy_from_slice(b"0000644\0");
+        header[124..136].copy_from_slice(b"00000000000\0");
+        header[156] = if target.is_empty() { b'0' } else { b'2' };
+        header[157..157 + target.len()].copy_from_slice(target.as_bytes());
+        header[257..265].copy_from_slice(b"ustar\x0000");
+        header[148..156].fill(b' ');
+        let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+        header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        archive.extend(header);
+    }
+    archive.extend([0; 1024]);
+    archive
+}
+
 #[test]
 fn a_tarball_that_leads_out() {
-    // By hand: the writer would not write it.
-    let mut header = [0u8; 512];
-    header[..9].copy_from_slice(b"../escape");
-    header[100..108].copy_from_slice(b"0000644\0");
-    header[124..136].copy_from_slice(b"00000000000\0");
-    header[156] = b'0';
-    header[257..265].copy_from_slice(b"ustar\x0000");
-    header[148..156].fill(b' ');
-    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    let mut archive = header.to_vec();
-    archive.extend([0; 1024]);
-    let failure = fails(|bench| bench.write("files.tar.gz", archive));
-    says(failure, 4, &["files.tar.gz: ", "`../escape`", "leads out of its folder"]);
+    for name in ["../escape", "a/../../escape", "/../escape"] {
+        let failure = fails(|bench| bench.write("files.tar.gz", archive(&[name])));
+        says(failure, 4, &["files.tar.gz: ", &format!("`{name}`"), "leads out of its folder"]);
+    }
+}
+
+/// A link may point anywhere, as in a root file system it must; what is put below it stays inside all the same.
+#[test]
+fn a_tarball_whose_links_lead_out() {
+    let bench = Bench::new();
+    let victim = bench.path("victim");
+    fs::create_dir(&victim).unwrap();
+    let absolute = format!("here -> {}", victim.display());
+    bench.write("files.tar.gz", archive(&["up -> ../../../..", "up/planted", &absolute, "up/etc/planted"]));
+    bench.build();
+    let image = ext4_view::Ext4::load(Box::new(fs::read(bench.path("out/r/rootfs.img")).unwrap())).unwrap();
+    for inside in ["/planted", "/etc/planted"] {
+        assert!(image.exists(inside).unwrap(), "{inside} is in the image");
+    }
+    assert_eq!(image.read_link("/opt/here").unwrap(), ext4_view::Path::new(victim.to_str().unwrap()));
+    assert!(!bench.path("planted").exists() && !bench.path("out/planted").exists());
+    // Where nothing inside is at the link's end, nothing can be put there, least of all into the host's folder.
+    let failure = fails(|bench| {
+        let absolute = format!("here -> {}", bench.path("overlay").display());
+        bench.write("files.tar.gz", archive(&[&absolute, "here/planted"]));
+    });
+    says(failure, 4, &["files.tar.gz: member `here/planted`", "passes through a symbolic link that leads nowhere"]);
+    assert_eq!(fs::read_dir(victim).unwrap().count(), 0);
+    // Nor does a link fetch what it names on the host.
+    let failure = fails(|bench| {
+        let kernel = format!("boot/vmlinuz-1 -> {}", bench.path("xen").display());
+        bench.write("kernel.tar.gz", archive(&[&kernel, "boot/vmlinuz-2 -> ../../../../../../../../etc/passwd"]));
+    });
+    says(failure, 4, &["kernel.tar.gz holds no file that matches `boot/vmlinuz-*`"]);
 }
 
 #[test]
