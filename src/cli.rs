@@ -24,9 +24,29 @@ mod schema;
 mod show;
 mod test;
 
+/// What people look for at the end of `--help`. The exit codes are those of [`Kind::exit_code`].
+const AFTER_HELP: &str = "\
+Examples:
+  xenbuild check recipes/tutorial.toml           is everything there that it names?
+  xenbuild run recipes/tutorial.toml             build, then boot, with the terminal on the console
+  xenbuild test recipes/tutorial.toml            build, boot, and play the recipe's [test]
+  xenbuild image --variant gicv2 recipe.toml     build a variant into out/recipe-gicv2/
+  xenbuild show --resolved recipe.toml           every value, and where it comes from
+
+Exit codes:
+    0  done
+    1  the recipe's test failed
+    2  the command line, or an environment variable, is wrong
+    3  the recipe is wrong, or something it names is missing
+    4  an input is not what it should be: a hash, a signature, an archive, a kernel
+    5  the network or a mirror failed
+    6  this machine is at fault: a full disk, a permission, a missing program
+   70  xenbuild itself is at fault
+  130  interrupted";
+
 /// Builds, boots and tests Xen-on-Arm systems from one recipe: without root, and byte for byte the same each time.
 #[derive(Parser)]
-#[command(version, propagate_version = true, max_term_width = 100)]
+#[command(version, propagate_version = true, max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -36,6 +56,7 @@ struct Cli {
 
 /// Options of every command.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Options of every command")]
 pub struct Global {
     /// Folder for everything that is made
     #[arg(long, global = true, value_name = "DIR", default_value = "out", env = "XENBUILD_OUT")]
@@ -76,13 +97,13 @@ pub enum MessageFormat {
 /// Which recipe: the argument most commands share.
 #[derive(clap::Args)]
 pub struct RecipeArgs {
-    /// The recipe
+    /// The recipe: a TOML file
     #[arg(value_name = "RECIPE")]
     pub recipe: PathBuf,
     /// Build this named variant of it
     #[arg(long, value_name = "NAME")]
     pub variant: Option<String>,
-    /// Set a variable of the recipe
+    /// Set a variable of the recipe; may be given several times
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub set: Vec<String>,
 }

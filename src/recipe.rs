@@ -54,13 +54,13 @@ pub struct Reading {
 pub fn read(path: &Path, variant: Option<&str>, set: &[(String, String)]) -> Result<Reading, Report> {
     let mut files = inherit::Files::default();
     let mut findings = Vec::new();
+    let document = files.read(path);
+    findings.append(&mut files.findings);
+    let Some(mut document) = document else { return Err(Report::new(&files.sources, findings)) };
     let name = recipe_name(path, variant).unwrap_or_else(|finding| {
         findings.push(finding);
         String::new()
     });
-    let document = files.read(path);
-    findings.append(&mut files.findings);
-    let Some(mut document) = document else { return Err(Report::new(&files.sources, findings)) };
     // What is missing here may be what a variant or a base was to bring: then no schema of one file can tell.
     let alone = variant.is_none() && document.get("inherit").is_none();
     inherit::choose_variant(&mut document, variant, &mut findings);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
 use crate::recipe::Origin;
 use crate::step::{Output, PackageSource};
@@ -80,9 +80,13 @@ pub struct Workshop {
 impl Workshop {
     /// Takes `out/` for this process, waiting for whoever has it, and clears away what killed builds left.
     pub fn open(out: &Path, cancel: &Cancel, watcher: &dyn Watcher) -> Result<Self> {
-        store::make_folder(out)?;
+        let elsewhere = |error: Error| match error.kind {
+            Kind::Host => error.hint("`--out DIR`, or XENBUILD_OUT, puts what is made elsewhere"),
+            _ => error,
+        };
+        store::make_folder(out).map_err(elsewhere)?;
         let mut say = |text| watcher.event(Event::Note { step: None, text });
-        let exclusive = Exclusive::wait(out, cancel, &mut say)?;
+        let exclusive = Exclusive::wait(out, cancel, &mut say).map_err(elsewhere)?;
         let out = absolute(out)?;
         let store = Store::open(&out)?;
         store.remove_stale()?;

@@ -19,8 +19,9 @@ use crate::task::{Cancel, Task};
 
 /// Checks all that can be known before the first long step
 ///
-/// Reads the recipe, looks at every local file and folder that it names, compares hashes,
-/// and looks for the programs that running it will need.
+/// Reads the recipe, looks at every local file and folder that it names, compares hashes, reads the headers of local
+/// kernels, compiles the device tree, plans all steps, and looks for the program that running it will need. Tells all
+/// that is wrong at once; makes nothing, and asks no network.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]

@@ -42,7 +42,7 @@ impl Files {
         let fail = |files: &mut Files, message: String| {
             files.findings.push(match asked {
                 Some(place) => Finding::meaning(place, message),
-                None => Finding::nowhere(message),
+                None => Finding::nowhere(message).help_if(with_extension(path)),
             });
         };
         let identity = match path.canonicalize() {
@@ -144,8 +144,19 @@ fn other_version(document: &Node) -> Option<Finding> {
     }
 }
 
+/// For those who type a recipe's name, or whose shell completed it to the folder beside it.
+fn with_extension(path: &Path) -> Option<String> {
+    let mut longer = path.components().as_path().to_path_buf().into_os_string();
+    longer.push(".toml");
+    let longer = PathBuf::from(longer);
+    (!path.is_file() && longer.is_file()).then(|| format!("did you mean `{}`?", longer.display()))
+}
+
 fn read_text(path: &Path) -> Result<String, String> {
     let metadata = path.metadata().map_err(|error| error.to_string())?;
+    if metadata.is_dir() {
+        return Err("it is a folder, where a recipe's file was expected".to_string());
+    }
     if !metadata.is_file() {
         return Err("it is not a regular file".to_string());
     }

@@ -186,7 +186,24 @@ fn an_artifacts_place_that_is_taken() {
 #[test]
 fn a_folder_that_cannot_be_made() {
     let failure = fails(|bench| bench.write("out", "a file"));
-    says(failure, 6, &["cannot make the folder out"]);
+    says(
+        failure,
+        6,
+        &["cannot make the folder out", "hint: `--out DIR`, or XENBUILD_OUT, puts what is made elsewhere"],
+    );
+}
+
+#[test]
+fn a_recipe_that_is_none() {
+    let bench = Bench::new();
+    let failure = |recipe: &str| bench.run(&["image", recipe]).unwrap_err();
+    says(failure("gone.toml"), 3, &["error: cannot read gone.toml: No such file or directory"]);
+    says(failure("r"), 3, &["error: cannot read r: No such file", "help: did you mean `r.toml`?"]);
+    let folder = "it is a folder, where a recipe's file was expected\n";
+    says(failure("overlay"), 3, &["error: cannot read overlay: ", folder]);
+    let told = failure(".");
+    assert_eq!(told, (3, format!("error: cannot read .: {folder}")));
+    assert!(!bench.path("out").exists());
 }
 
 /// Needs root, to mount a file system that is small.
