@@ -6,6 +6,7 @@ pub mod cpio;
 pub mod deb;
 pub mod filter;
 pub mod folder;
+pub mod holes;
 pub mod slice;
 pub mod tar;
 

@@ -6,14 +6,18 @@ mod dump;
 mod tools;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{Read, Seek};
+use std::ops::ControlFlow;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use dump::{content, dump};
 use imagegen::archive::ReadOptions;
 use imagegen::archive::filter::Pattern;
 use imagegen::archive::folder::{Keep, read_into};
-use imagegen::tree::{Kind, Metadata, Timestamp, Tree};
+use imagegen::archive::tar;
+use imagegen::ext3;
+use imagegen::tree::{Extent, Kind, Metadata, Timestamp, Tree};
 
 const EPOCH: Keep = Keep::Content(Timestamp { seconds: 1_700_000_000, nanoseconds: 0 });
 
@@ -155,20 +159,46 @@ fn more_files_than_may_be_open_are_read_all_the_same() {
 }
 
 #[test]
-fn holes_are_found() {
+fn holes_are_where_the_content_is_zeros_and_not_where_the_host_has_them() {
     let temp = tempfile::tempdir().unwrap();
     tools::shell(
-        "truncate -s 10000000 holes; printf x | dd of=holes bs=1 seek=4194304 conv=notrunc status=none; truncate -s 4096 hole",
+        "mkdir sparse
+         truncate -s 10000000 sparse/holes; printf x | dd of=sparse/holes bs=1 seek=4194304 conv=notrunc status=none
+         truncate -s 4096 sparse/hole; truncate -s 100 sparse/small; seq 1 20000 >sparse/full
+         cp -r --sparse=never sparse dense",
         temp.path(),
     );
-    let tree = read(temp.path(), &ReadOptions::default(), EPOCH);
-    let extents = |name: &[u8]| match &tree.inode(tree.lookup(name, false).unwrap()).kind {
-        Kind::File(source) => source.extents(),
-        _ => panic!(),
-    };
-    assert_eq!(extents(b"hole"), []);
-    let found = extents(b"holes");
-    assert!(found.len() == 1 && found[0].offset <= 4_194_304 && found[0].length <= 65536, "{found:?}");
+    let blocks = |name: &str| fs::metadata(temp.path().join(name)).unwrap().blocks();
+    assert!(blocks("sparse/holes") < blocks("dense/holes"), "the host keeps no holes: this test shows nothing");
+    for keep in [EPOCH, Keep::Everything] {
+        let trees = ["sparse", "dense"].map(|name| read(&temp.path().join(name), &ReadOptions::default(), keep));
+        for tree in &trees {
+            let extents = |name: &[u8]| match &tree.inode(tree.lookup(name, false).unwrap()).kind {
+                Kind::File(source) => source.extents(),
+                _ => panic!(),
+            };
+            assert_eq!(extents(b"hole"), []);
+            assert_eq!(extents(b"holes"), [Extent { offset: 4_194_304, length: 4096 }]);
+            assert_eq!(extents(b"small"), [Extent { offset: 0, length: 100 }]);
+            assert_eq!(extents(b"full"), [Extent { offset: 0, length: 108_894 }]);
+        }
+        if keep == EPOCH {
+            let [sparse, dense] = trees.map(|tree| images(&tree));
+            assert!(sparse == dense, "the images differ");
+        }
+    }
+}
+
+/// Writes a tree as ext3 and as tar.
+fn images(tree: &Tree) -> (Vec<u8>, Vec<u8>) {
+    let plan = ext3::Plan::new(tree, &ext3::Options::new([1; 16], [2; 16], 1_700_000_000)).unwrap();
+    let mut file = tempfile::tempfile().unwrap();
+    plan.write(&file, 0, &mut |_| ControlFlow::Continue(())).unwrap();
+    let (mut image, mut archive) = (Vec::new(), Vec::new());
+    file.rewind().unwrap();
+    file.read_to_end(&mut image).unwrap();
+    tar::write(tree, &mut archive, &tar::WriteOptions { sparse: true, ..Default::default() }).unwrap();
+    (image, archive)
 }
 
 #[test]

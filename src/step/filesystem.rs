@@ -12,7 +12,6 @@ use crate::recipe::{Format, Owner, User};
 mod fill;
 mod users;
 mod write;
-mod zeros;
 
 /// The name of the output, whatever its format.
 pub const OUTPUT: &str = "image";
@@ -84,7 +83,7 @@ pub enum FileContent {
     Text(String),
     /// A local file: the name of the input.
     Local(String),
-    /// An image that another step made: the name of the input. Zeros in it become holes.
+    /// An image that another step made: the name of the input.
     Image(String),
     /// A file out of unpacked archives.
     Archived {
@@ -117,7 +116,7 @@ impl Kind for Filesystem {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn describe(&self, description: &mut Description) {

@@ -2,7 +2,8 @@
 //!
 //! Where a folder was checked out, by whom and under which umask must not show in an image. So, unless everything is
 //! to be kept as it is: files belong to root, are 0755 if their owner may execute them and 0644 otherwise (what git
-//! knows of a mode), folders are 0755, and every time is the one given.
+//! knows of a mode), folders are 0755, and every time is the one given. Holes are never taken from the host, see
+//! [`super::holes`].
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
@@ -11,11 +12,11 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustix::fs::{OFlags, SeekFrom, major, minor, seek};
+use rustix::fs::{OFlags, major, minor};
 
-use super::{ArchiveError, Problem, ReadOptions, Summary};
+use super::{ArchiveError, Problem, ReadOptions, Summary, holes};
 use crate::tree::{Extent, Kind, Metadata, Source, Timestamp, Tree};
 
 /// How many files of one folder are open at once.
@@ -109,8 +110,8 @@ fn kind(pool: &Arc<Pool>, path: &Path, stat: &fs::Metadata) -> io::Result<Kind> 
     } else if kind.is_socket() {
         Kind::Socket
     } else {
-        let holes = stat.blocks().saturating_mul(512) < stat.size();
-        Kind::File(Arc::new(HostFile { pool: pool.clone(), path: path.to_owned(), stamp: Stamp::of(stat), holes }))
+        let (path, stamp) = (path.to_owned(), Stamp::of(stat));
+        Kind::File(Arc::new(HostFile { pool: pool.clone(), path, stamp, extents: OnceLock::new() }))
     })
 }
 
@@ -178,8 +179,8 @@ struct HostFile {
     pool: Arc<Pool>,
     path: PathBuf,
     stamp: Stamp,
-    /// True if fewer blocks are allocated than the size would need.
-    holes: bool,
+    /// Found when first asked for, by reading all of it.
+    extents: OnceLock<io::Result<Vec<Extent>>>,
 }
 
 impl HostFile {
@@ -208,20 +209,25 @@ impl Source for HostFile {
     }
 
     fn extents(&self) -> Vec<Extent> {
-        let whole = Extent { offset: 0, length: self.stamp.size };
-        if self.stamp.size == 0 {
-            return Vec::new();
+        let found = self.extents.get_or_init(|| {
+            let file = self.open()?;
+            let extents = holes::data_extents(&file, self.stamp.size, &mut || Ok(()))?;
+            self.check(&file)?;
+            Ok(extents)
+        });
+        match found {
+            Ok(extents) => extents.clone(),
+            // Whoever reads what is here gets the error.
+            Err(_) => vec![Extent { offset: 0, length: self.stamp.size }],
         }
-        if !self.holes {
-            return vec![whole];
-        }
-        // If the file is gone by now, reading it will say so.
-        self.open().and_then(|file| data_extents(&file, self.stamp.size)).unwrap_or(vec![whole])
     }
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
         let end = offset.checked_add(buffer.len() as u64).filter(|&end| end <= self.stamp.size);
         let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if let Some(Err(error)) = self.extents.get() {
+            return Err(io::Error::new(error.kind(), error.to_string()));
+        }
         let file = self.open()?;
         match file.read_exact_at(buffer, offset) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.changed()),
@@ -231,25 +237,6 @@ impl Source for HostFile {
             Ok(()) => Ok(()),
         }
     }
-}
-
-/// Asks the file system where a file has data.
-fn data_extents(file: &File, size: u64) -> io::Result<Vec<Extent>> {
-    let (mut extents, mut at) = (Vec::new(), 0);
-    while at < size {
-        let data = match seek(file, SeekFrom::Data(at)) {
-            Ok(data) => data.min(size),
-            Err(rustix::io::Errno::NXIO) => break,
-            Err(error) => return Err(error.into()),
-        };
-        let hole = seek(file, SeekFrom::Hole(data))?.min(size);
-        if hole <= data {
-            break;
-        }
-        extents.push(Extent { offset: data, length: hole - data });
-        at = hole;
-    }
-    Ok(extents)
 }
 
 /// The files open just now, the one used last in front.

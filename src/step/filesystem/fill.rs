@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use imagegen::archive::filter::Pattern;
 use imagegen::archive::folder::{self, Keep};
-use imagegen::archive::slice::FileSlice;
-use imagegen::archive::{ReadOptions, tar};
+use imagegen::archive::{ReadOptions, holes, tar};
 use imagegen::modules::Modules;
 use imagegen::tree::{Kind as NodeKind, Metadata, Timestamp, Tree};
 
-use super::{File, FileContent, Filesystem, Layer, users, zeros};
+use super::{File, FileContent, Filesystem, Layer, users};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::step::{Content, Workspace, extract, output};
 
@@ -134,12 +133,9 @@ impl Filler<'_> {
             FileContent::Local(input) => {
                 let local = self.workspace.file(input)?;
                 let program = fs::metadata(local).is_ok_and(|metadata| metadata.permissions().mode() & 0o100 != 0);
-                (NodeKind::File(Arc::new(whole(local)?)), if program { 0o755 } else { 0o644 })
+                (self.content(local)?, if program { 0o755 } else { 0o644 })
             }
-            FileContent::Image(input) => {
-                let image = zeros::Sparse::open(self.workspace.file(input)?, self.workspace.task)?;
-                (NodeKind::File(Arc::new(image)), 0o644)
-            }
+            FileContent::Image(input) => (self.content(self.workspace.file(input)?)?, 0o644),
             FileContent::Archived { inputs, pattern, title } => {
                 let mut archives = Vec::new();
                 for input in inputs {
@@ -165,6 +161,16 @@ impl Filler<'_> {
         let mut metadata = self.spec.metadata(file.mode.unwrap_or(usual));
         (metadata.uid, metadata.gid) = (file.owner.uid, file.owner.gid);
         self.insert(path, kind, metadata)
+    }
+
+    /// Returns a file of the host as content, its blocks of zeros as holes.
+    fn content(&self, path: &Path) -> Result<NodeKind> {
+        let cancel = self.workspace.task.cancel();
+        let file = Arc::new(output::open(path)?);
+        let found = holes::sparse(file, &mut || cancel.check().map_err(std::io::Error::other));
+        cancel.check()?;
+        let content = found.map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
+        Ok(NodeKind::File(Arc::new(content)))
     }
 }
 
@@ -210,12 +216,4 @@ fn read_into(tree: &mut Tree, content: &Content, options: &ReadOptions, time: Ti
         }
     }
     Ok(())
-}
-
-/// Returns a whole file as content, all of it data: where a host's file system keeps holes must not show.
-fn whole(path: &Path) -> Result<FileSlice> {
-    let file = output::open(path)?;
-    let failed = |error| Error::io(format!("cannot read {}", path.display()), error);
-    let length = file.metadata().map_err(failed)?.len();
-    Ok(FileSlice::new(Arc::new(file), 0, length))
 }
