@@ -179,3 +179,33 @@ pub fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn help_lists_every_exit_code() {
+        let kinds = [
+            Kind::Usage,
+            Kind::Recipe,
+            Kind::Input,
+            Kind::Network,
+            Kind::Host,
+            Kind::Test,
+            Kind::Interrupted,
+            Kind::Internal,
+        ];
+        let help = Cli::command().render_long_help().to_string();
+        for code in kinds.map(Kind::exit_code).into_iter().chain([0]) {
+            assert!(help.contains(&format!("\n{code:>5}  ")), "{code} is not in\n{help}");
+        }
+    }
+
+    #[test]
+    fn options_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+}
