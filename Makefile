@@ -6,7 +6,7 @@ TARGET   := aarch64-unknown-none-softfloat
 
 # What `make run` needs of Debian, and what the tests need besides: strangers that look at our bytes.
 RUN_PACKAGES  := qemu-system-arm gcc libc6-dev
-TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binutils xz-utils zstd bzip2 make python3
+TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binutils xz-utils zstd bzip2 make python3 faketime
 
 .PHONY: run test check conformance bench clean setup-bench setup-conformance setup-run setup-test setup-bare xenbuild
 

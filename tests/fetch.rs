@@ -1,6 +1,6 @@
 //! Fetching packages: signatures, indices, downloads and locks, against an archive that is made on the spot.
 
-#[path = "fetch/archive.rs"]
+#[path = "support/archive.rs"]
 mod archive;
 #[path = "fetch/command.rs"]
 mod command;
@@ -8,7 +8,7 @@ mod command;
 mod download;
 #[path = "fetch/indices.rs"]
 mod indices;
-#[path = "fetch/key.rs"]
+#[path = "support/key.rs"]
 mod key;
 #[path = "fetch/lock.rs"]
 mod lock;

@@ -2,6 +2,9 @@
 
 #[path = "image/addresses.rs"]
 mod addresses;
+#[path = "support/archive.rs"]
+#[expect(dead_code, reason = "the tests of fetching use more of it")]
+mod archive;
 #[path = "image/bench.rs"]
 mod bench;
 #[path = "image/build.rs"]
@@ -16,5 +19,12 @@ mod explain;
 mod failure;
 #[path = "image/interrupt.rs"]
 mod interrupt;
+#[path = "support/key.rs"]
+#[expect(dead_code, reason = "the tests of fetching use more of it")]
+mod key;
+#[path = "image/packages.rs"]
+mod packages;
 #[path = "image/plan.rs"]
 mod plan;
+#[path = "image/reproducible.rs"]
+mod reproducible;

@@ -92,33 +92,6 @@ fn the_same_content_in_another_wrapping_stops_the_wave() {
 }
 
 #[test]
-fn folder_umask_jobs_and_clock_do_not_show() {
-    let first = Bench::new();
-    first.build();
-    let second = Bench::new();
-    // Another folder, another umask, one thread, other times of the local files.
-    for name in ["xen", "notes.txt", "overlay/etc/motd", "kernel.tar.gz"] {
-        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
-        fs::File::options().write(true).open(second.path(name)).unwrap().set_modified(time).unwrap();
-    }
-    fs::set_permissions(second.path("notes.txt"), fs::Permissions::from_mode(0o600)).unwrap();
-    let program = env!("CARGO_BIN_EXE_xenbuild");
-    let script = format!("umask 077; exec {program} image r.toml --jobs 1 --out else/where");
-    let status = std::process::Command::new("/bin/sh")
-        .args(["-c", &script])
-        .current_dir(second.folder.path())
-        .env("TZ", "Asia/Kathmandu")
-        .stderr(std::process::Stdio::null())
-        .status()
-        .unwrap();
-    assert!(status.success());
-    fs::rename(second.path("else/where"), second.path("out")).unwrap();
-    assert_eq!(first.artifacts(), second.artifacts());
-    let mode = |path: &str| fs::metadata(second.path(path)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode("out/r"), mode("out/cache"), mode("out/r/xen")), (0o755, 0o755, 0o444));
-}
-
-#[test]
 fn guests_are_in_the_root_file_system() {
     let bench = Bench::new();
     bench.build();

@@ -28,13 +28,16 @@ pub struct Debian {
     pub date_s: i64,
     /// Lists indices by hash.
     pub by_hash: bool,
+    /// Makes a package's bytes from its name and version.
+    pub content: fn(&str, &str) -> Vec<u8>,
 }
 
 impl Debian {
     pub fn new(packages: &[&str]) -> Debian {
         let packages = packages.iter().map(|fields| fields.to_string()).collect();
         let folder = tempfile::tempdir().unwrap();
-        let debian = Debian { folder, key: Key::new(), packages, release: String::new(), date_s: -60, by_hash: true };
+        let (key, release) = (Key::new(), String::new());
+        let debian = Debian { folder, key, packages, release, date_s: -60, by_hash: true, content: deb };
         debian.publish();
         debian
     }
@@ -63,7 +66,7 @@ impl Debian {
                 "" => format!("pool/{}_{}_{}.deb", field("Package"), field("Version"), field("Architecture")),
                 hostile => hostile.to_string(),
             };
-            let content = deb(&field("Package"), &field("Version"));
+            let content = (self.content)(&field("Package"), &field("Version"));
             if !filename.contains("..") {
                 write(&self.folder().join(&filename), &content);
             }
