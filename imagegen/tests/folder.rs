@@ -197,7 +197,7 @@ fn images(tree: &Tree) -> (Vec<u8>, Vec<u8>) {
     let (mut image, mut archive) = (Vec::new(), Vec::new());
     file.rewind().unwrap();
     file.read_to_end(&mut image).unwrap();
-    tar::write(tree, &mut archive, &tar::WriteOptions { sparse: true, ..Default::default() }).unwrap();
+    tar::write(tree, &mut archive, &tar::WriteOptions { sparse: true }).unwrap();
     (image, archive)
 }
 
