@@ -40,10 +40,11 @@ pub mod error {
 const VERSION_1_1: i32 = 0x1_0001;
 /// MIGRATE_INFO_TYPE: there is no Trusted OS that would have to move.
 const NO_TRUSTED_OS: i32 = 2;
-/// Bits of CPU_SUSPEND's power_state, in the original format: StateType and PowerLevel; the other upper ones must be zero.
-const STATE_TYPE_POWER_DOWN: u64 = 1 << 30;
+/// Fields of CPU_SUSPEND's power_state, in the original format (DEN 0022): StateID is below StateType; what lies between and
+/// above StateType and PowerLevel must be zero.
+const STATE_TYPE_POWER_DOWN: u64 = 1 << 16;
 const POWER_LEVEL: u64 = 3 << 24;
-const STATE_RESERVED: u64 = 0xfcfe_0000 & !STATE_TYPE_POWER_DOWN;
+const STATE_RESERVED: u64 = 0xfcfe_0000;
 
 /// What the caller of [`Cpus::call`] has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

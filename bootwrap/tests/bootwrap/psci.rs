@@ -63,6 +63,7 @@ fn arguments() {
         ([INFO, 9, 0, 0], returns(error::INVALID_PARAMETERS)),
         ([function::CPU_SUSPEND.into(), 0, 0, 0], Action::Standby),
         ([function::CPU_SUSPEND.into(), 0xffff, 0, 0], Action::Standby),
+        ([function::CPU_SUSPEND.into(), 1 << 16, 0, 0], returns(error::INVALID_PARAMETERS)),
         ([function::CPU_SUSPEND.into(), 1 << 30, 0, 0], returns(error::INVALID_PARAMETERS)),
         ([function::CPU_SUSPEND.into(), 1 << 24, 0, 0], returns(error::INVALID_PARAMETERS)),
         ([function::CPU_SUSPEND.into(), 1 << 31, 0, 0], returns(error::INVALID_PARAMETERS)),

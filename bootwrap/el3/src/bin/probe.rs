@@ -169,7 +169,7 @@ fn cases(own: u64, count: u64) {
         ("AFFINITY_INFO(self)", [wide_info, own, 0, 0]),
         ("AFFINITY_INFO(level 1)", [wide_info, own, 1, 0]),
         ("AFFINITY_INFO(unknown)", [wide_info, 0x77, 0, 0]),
-        ("CPU_SUSPEND(power down)", [(function::CPU_SUSPEND | WIDE).into(), 1 << 30, entry, 0]),
+        ("CPU_SUSPEND(power down)", [(function::CPU_SUSPEND | WIDE).into(), 1 << 16, entry, 0]),
     ];
     for (name, arguments) in &table {
         print(&["probe:   ", name]);
