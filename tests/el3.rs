@@ -190,6 +190,22 @@ fn complaints() {
     }
 }
 
+/// A device tree whose interrupt controller is at an address where nothing answers: the abort is told, not lost.
+#[test]
+fn a_device_that_is_not_there() {
+    let machine = Machine { options: SECURE, gic: 3, cpus: 2, memory_mib: 256 };
+    let folder = tempfile::tempdir().expect("a folder");
+    let Some(mut device_tree) = machine.device_tree(folder.path()) else { return };
+    // The distributor's `reg`: 64 KiB at 0x800_0000; nothing is at 0xb00_0000.
+    let there = [0x800_0000u64, 0x1_0000].map(u64::to_be_bytes).concat();
+    let at = device_tree.windows(16).position(|bytes| bytes == there).expect("the distributor");
+    device_tree[at + 4] = 0x0b;
+    let artifact = folder.path().join("probe.axf");
+    wrap_probe(&device_tree, Level::El3, Secondaries::Psci, &artifact);
+    let run = machine.run(&artifact, &[], Some(" elr="), Duration::from_secs(10));
+    assert!(run.printed.starts_with("bootwrap: unexpected exception in EL3, esr="), "{:?}", run.printed);
+}
+
 /// The same artifact started at EL2, where QEMU answers PSCI: the stub goes straight on.
 #[test]
 fn starts_at_el2_too() {

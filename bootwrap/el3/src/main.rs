@@ -71,6 +71,8 @@ extern "C" fn stub_main(index: usize, level: u64) -> ! {
 }
 
 fn at_el3(index: usize, board: &'static Parameters) -> ! {
+    // First of all: a device that is not where the device tree says takes an exception, which needs the vectors to be told.
+    cpu::set_up_el3(index);
     if index == 0 {
         // SAFETY: the linker script says that these bound .bss, 16-byte aligned; the other CPUs wait for READY, and the stacks are
         // outside.
@@ -93,7 +95,6 @@ fn at_el3(index: usize, board: &'static Parameters) -> ! {
             cpu::wait_for_event();
         }
     }
-    cpu::set_up_el3(index);
     timer::frequency(board);
     if !cpu::has_el2() {
         if index == 0 {
