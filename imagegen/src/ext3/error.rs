@@ -40,7 +40,7 @@ pub enum PlanError {
 pub struct Shortage {
     /// The size that was given.
     pub given_bytes: u64,
-    /// The smallest size that suffices.
+    /// The smallest size that suffices with a journal as long as mke2fs makes it.
     pub needed_bytes: u64,
     /// What that size is needed for.
     pub usage: Usage,

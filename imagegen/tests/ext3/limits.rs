@@ -42,6 +42,22 @@ fn a_given_size_that_is_too_small_says_why() {
     fsck(&image(&tree, &exact).path);
 }
 
+/// At 128 MiB and at 1 GiB mke2fs's journal grows by more than the block that is gained.
+#[test]
+fn a_given_size_where_the_journal_would_grow_is_no_harder_to_fill() {
+    for (blocks, content) in [(32_768, 30_000), (262_144, 255_000)] {
+        let size = content * 4096;
+        let tree = one(Kind::File(Arc::new(Broken { size, extents: vec![Extent { offset: 0, length: size }] })));
+        let journal_bytes = |blocks: u64| {
+            let given = Options { size_bytes: Some(blocks * 4096), ..options() };
+            Plan::new(&tree, &given).unwrap_or_else(|error| panic!("{blocks}: {error}")).usage().journal_bytes
+        };
+        assert_eq!(journal_bytes(blocks - 1), journal_bytes(blocks));
+        let more = Options { size_bytes: Some(blocks * 4096), journal_blocks: Some(10_000), ..options() };
+        assert!(refused(&tree, &more).contains("MiB of journal"));
+    }
+}
+
 #[test]
 fn inodes_and_journal_can_be_what_is_missing() {
     let mut tree = tree();
