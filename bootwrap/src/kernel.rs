@@ -3,10 +3,13 @@
 //! Order of recognition: EFI zboot, Image, gzip, xz, zstd, ELF (Linux: Documentation/arm64/booting.rst, drivers/firmware/efi/libstub).
 
 use std::fmt;
-use std::io::Read;
+use std::io::{self, Read};
 
 /// What an unpacked Image may measure at most: a guard against bombs, and more than any kernel has.
 pub const SIZE_MAX: u64 = 256 << 20;
+/// What a packed stream may ask for to be unpacked: a guard against bombs, too. `xz -9` needs 65 MiB; kernels are also packed with
+/// dictionaries of 128 MiB (Linux: scripts/xz_wrap.sh); the format itself would allow 4 GiB.
+const MEMORY_MAX: u64 = 256 << 20;
 const HEADER_BYTES: usize = 64;
 const IMAGE_MAGIC: &[u8] = b"ARM\x64";
 /// An Image that is packed in a zboot that is packed in gzip is the deepest sensible.
@@ -51,6 +54,8 @@ pub enum KernelError {
     Unsupported(&'static str),
     /// Unpacks to more than [`SIZE_MAX`].
     TooLarge,
+    /// Needs more memory to be unpacked than is given here; how it is packed.
+    TooMuchMemory(&'static str),
     /// Packed inside packed inside packed.
     TooDeep,
     /// The packing is damaged.
@@ -74,6 +79,11 @@ impl fmt::Display for KernelError {
                 )
             }
             KernelError::TooLarge => write!(f, "unpacks to more than {} MiB", SIZE_MAX >> 20),
+            KernelError::TooMuchMemory(what) => write!(
+                f,
+                "needs more than {} MiB of memory to be unpacked: pack it with {what} and a smaller dictionary",
+                MEMORY_MAX >> 20
+            ),
             KernelError::TooDeep => write!(f, "is packed more than {DEPTH_MAX} times over"),
             KernelError::Damaged(what, error) => write!(f, "is damaged {what} data: {error}"),
             KernelError::WrongKind(what) => {
@@ -187,12 +197,12 @@ fn zboot(bytes: &[u8]) -> Result<(&[u8], Packing), KernelError> {
 }
 
 fn unpack(packed: &[u8], packing: Packing) -> Result<Vec<u8>, KernelError> {
-    // A dictionary of 64 MiB is xz -9's; what wants more is no kernel.
-    const XZ_MEMORY_KIB: u32 = 128 << 10;
+    const XZ_MEMORY_KIB: u32 = (MEMORY_MAX >> 10) as u32;
     let capped = |reader: &mut dyn Read, name| {
         let mut bytes = Vec::new();
         let read = reader.take(SIZE_MAX + 1).read_to_end(&mut bytes);
         match read {
+            Err(error) if error.kind() == io::ErrorKind::OutOfMemory => Err(KernelError::TooMuchMemory(name)),
             Err(error) => Err(KernelError::Damaged(name, error.to_string())),
             Ok(_) if bytes.len() as u64 > SIZE_MAX => Err(KernelError::TooLarge),
             Ok(_) => Ok(bytes),

@@ -115,6 +115,34 @@ fn what_is_no_kernel() {
     assert_eq!(text(&gzip(&gzip(&gzip(&gzip(b""))))), "is packed more than 3 times over");
 }
 
+/// Returns xz data that asks for a dictionary of `2 << (11 + power)` bytes.
+fn xz_with_dictionary(bytes: &[u8], power: u8) -> Vec<u8> {
+    let mut packed = xz(bytes);
+    // Behind the stream header of 12 bytes: the block header, whose filter is LZMA2 (0x21) with one byte of properties, and its CRC.
+    let length = (usize::from(packed[12]) + 1) * 4;
+    let (header, crc) = packed[12..12 + length].split_at_mut(length - 4);
+    let filter = header.windows(2).position(|bytes| bytes == [0x21, 1]).expect("LZMA2");
+    header[filter + 2] = 2 * power;
+    let mut sum = flate2::Crc::new();
+    sum.update(header);
+    crc.copy_from_slice(&sum.sum().to_le_bytes());
+    packed
+}
+
+#[test]
+fn dictionaries_of_xz() {
+    let plain = image(5000, 0, 5000, 0xa);
+    for power in [9, 15] {
+        assert!(kernel::read(&xz_with_dictionary(&plain, power)).expect("2 MiB, or 128 MiB").bytes == plain);
+    }
+    let error = kernel::read(&xz_with_dictionary(&plain, 16)).expect_err("256 MiB");
+    assert_eq!(error, KernelError::TooMuchMemory("xz"));
+    assert_eq!(
+        error.to_string(),
+        "needs more than 256 MiB of memory to be unpacked: pack it with xz and a smaller dictionary"
+    );
+}
+
 #[test]
 #[ignore = "conformance: unpacks 256 MiB of zeros three times"]
 fn bombs() {
