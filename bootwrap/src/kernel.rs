@@ -5,6 +5,9 @@
 use std::fmt;
 use std::io::{self, Read};
 
+use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
+use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
 /// What an unpacked Image may measure at most: a guard against bombs, and more than any kernel has.
 pub const SIZE_MAX: u64 = 256 << 20;
 /// What a packed stream may ask for to be unpacked: a guard against bombs, too. `xz -9` needs 65 MiB; kernels are also packed with
@@ -211,12 +214,45 @@ fn unpack(packed: &[u8], packing: Packing) -> Result<Vec<u8>, KernelError> {
     match packing {
         Packing::Gzip => capped(&mut flate2::read::MultiGzDecoder::new(packed), "gzip"),
         Packing::Xz => capped(&mut lzma_rust2::XzReader::new_mem_limit(packed, true, XZ_MEMORY_KIB), "xz"),
-        Packing::Zstd => {
-            let mut reader = ruzstd::decoding::StreamingDecoder::new(packed)
-                .map_err(|error| KernelError::Damaged("zstd", error.to_string()))?;
-            capped(&mut reader, "zstd")
-        }
+        Packing::Zstd => unpack_zstd(packed),
         Packing::Zboot => Err(KernelError::TooDeep),
+    }
+}
+
+/// Unpacks zstd frames one after the other, skippable ones among them; zeros may follow the last one, as with the other packings.
+fn unpack_zstd(mut packed: &[u8]) -> Result<Vec<u8>, KernelError> {
+    const STEP_BYTES: usize = 1 << 20;
+    let damaged = |reason: &dyn fmt::Display| KernelError::Damaged("zstd", reason.to_string());
+    let mut frame = FrameDecoder::new();
+    frame.set_max_window_size(MEMORY_MAX);
+    let mut bytes = Vec::new();
+    loop {
+        match frame.reset(&mut packed) {
+            Ok(()) => {
+                while !frame.is_finished() {
+                    let step = BlockDecodingStrategy::UptoBytes(STEP_BYTES);
+                    frame.decode_blocks(&mut packed, step).map_err(|error| damaged(&error))?;
+                    bytes.extend(frame.collect().unwrap_or_default());
+                    if bytes.len() as u64 > SIZE_MAX {
+                        return Err(KernelError::TooLarge);
+                    }
+                }
+                // The decoder computes the checksum but leaves it to its caller to compare.
+                let expected = frame.get_checksum_from_data();
+                if expected.is_some() && expected != frame.get_calculated_checksum() {
+                    return Err(damaged(&"the content does not match its checksum"));
+                }
+            }
+            Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
+                let rest = usize::try_from(length).ok().and_then(|length| packed.get(length..));
+                packed = rest.ok_or_else(|| damaged(&"it ends in a skippable frame"))?;
+            }
+            Err(FrameDecoderError::WindowSizeTooBig { .. }) => return Err(KernelError::TooMuchMemory("zstd")),
+            Err(error) => return Err(damaged(&error)),
+        }
+        if packed.iter().all(|&byte| byte == 0) {
+            return Ok(bytes);
+        }
     }
 }
 

@@ -144,6 +144,33 @@ fn dictionaries_of_xz() {
 }
 
 #[test]
+fn frames_of_zstd() {
+    let plain = image(5000, 0, 5000, 0xa);
+    let skippable = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
+    let (first, second) = (zstd(&plain[..2000]), zstd(&plain[2000..]));
+    for whole in [
+        [&first[..], &second].concat(),
+        [&first[..], &skippable, &second].concat(),
+        [&first[..], &second, &skippable, &[0; 9]].concat(),
+    ] {
+        assert!(kernel::read(&whole).expect("an Image").bytes == plain);
+    }
+    let refused = |bytes: &[u8]| kernel::read(bytes).expect_err("refused").to_string();
+    // The checksum is what a frame ends with.
+    let mut changed = zstd(&plain);
+    *changed.last_mut().expect("a checksum") ^= 1;
+    assert_eq!(refused(&changed), "is damaged zstd data: the content does not match its checksum");
+    for behind in [&b"x"[..], b"\0x", b"more than a magic number", &skippable[..10], &second[..20]] {
+        let text = refused(&[&zstd(&plain), behind].concat());
+        assert!(text.starts_with("is damaged zstd data: "), "{text}");
+    }
+    assert!(refused(&zboot("zstd", b"")).starts_with("is damaged zstd data: "));
+    // A window of 2 GiB, by RFC 8878 section 3.1.1.1.2, before any content.
+    let error = kernel::read(&[0x28, 0xb5, 0x2f, 0xfd, 0, 21 << 3, 1, 0, 0]).expect_err("2 GiB");
+    assert_eq!(error, KernelError::TooMuchMemory("zstd"));
+}
+
+#[test]
 #[ignore = "conformance: unpacks 256 MiB of zeros three times"]
 fn bombs() {
     let zeros = vec![0; (kernel::SIZE_MAX + 1) as usize];
