@@ -531,15 +531,28 @@ fn the_size_in_a_pax_header_is_not_lost_on_the_way() {
     }
 }
 
+fn global(records: &[(&str, &str)]) -> Vec<u8> {
+    let bytes = pax(records);
+    let mut block = Raw(bytes[..512].try_into().unwrap());
+    block.0[156] = b'g';
+    [block.bytes().to_vec(), bytes[512..].to_vec()].concat()
+}
+
+/// Were they taken, each of many members would hold a copy.
+#[test]
+fn global_headers_give_no_attributes() {
+    for keyword in ["SCHILY.xattr.user.k", "LIBARCHIVE.xattr.user.k"] {
+        let member = || Raw::new("a", b'0').with(b"");
+        assert_eq!(
+            refused(&[member(), global(&[("uid", "12"), (keyword, "dg")]), member()]),
+            "at byte 512: a global header with extended attributes, for every member behind it"
+        );
+        assert!(read(&archive(&[pax(&[(keyword, "dg")]), member()]), &ReadOptions::default()).is_ok());
+    }
+}
+
 #[test]
 fn global_headers_hold_until_they_are_taken_back() {
-    let global = |records: &[(&str, &str)]| {
-        let mut bytes = pax(records);
-        bytes[156] = b'g';
-        let mut block = Raw(bytes[..512].try_into().unwrap());
-        block.0[156] = b'g';
-        [block.bytes().to_vec(), bytes[512..].to_vec()].concat()
-    };
     let bytes = archive(&[
         global(&[("uid", "12"), ("mtime", "1.5"), ("comment", "c"), ("VENDOR.x", "y")]),
         Raw::new("a", b'0').with(b""),

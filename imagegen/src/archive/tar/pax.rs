@@ -22,6 +22,10 @@ const SILENT: &[&str] = &[
     "SCHILY.offset",
 ];
 
+/// What keywords of extended attributes begin with: with plain values, and with values in base64.
+const SCHILY_XATTR: &[u8] = b"SCHILY.xattr.";
+const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
+
 /// One record: keyword and value.
 pub(super) type Record = (Vec<u8>, Vec<u8>);
 
@@ -113,15 +117,20 @@ impl Pax {
     }
 
     fn apply_other(&mut self, keyword: &[u8], value: &[u8]) -> Option<()> {
-        if let Some(name) = keyword.strip_prefix(b"SCHILY.xattr.") {
+        if let Some(name) = keyword.strip_prefix(SCHILY_XATTR) {
             self.xattrs.insert(percent_decode(name), value.to_vec());
-        } else if let Some(name) = keyword.strip_prefix(b"LIBARCHIVE.xattr.") {
+        } else if let Some(name) = keyword.strip_prefix(LIBARCHIVE_XATTR) {
             self.xattrs.insert(percent_decode(name), base64_decode(value)?);
         } else if !SILENT.iter().any(|silent| silent.as_bytes() == keyword) {
             self.ignored.insert(String::from_utf8_lossy(keyword).into_owned());
         }
         Some(())
     }
+}
+
+/// Says whether a keyword gives an extended attribute.
+pub(super) fn is_xattr(keyword: &[u8]) -> bool {
+    keyword.starts_with(SCHILY_XATTR) || keyword.starts_with(LIBARCHIVE_XATTR)
 }
 
 /// Reads a decimal number.
@@ -219,7 +228,7 @@ pub(super) fn push_record(out: &mut Vec<u8>, keyword: &[u8], value: &[u8]) {
 
 /// Writes an attribute's name so that it holds no `=`, as GNU tar does.
 pub(super) fn xattr_keyword(name: &[u8]) -> Vec<u8> {
-    let mut keyword = b"SCHILY.xattr.".to_vec();
+    let mut keyword = SCHILY_XATTR.to_vec();
     for &byte in name {
         match byte {
             b'=' => keyword.extend_from_slice(b"%3D"),

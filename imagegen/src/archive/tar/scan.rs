@@ -184,7 +184,16 @@ impl<'a, R: ReadAt + ?Sized> Members<'a, R> {
             match kind {
                 b'L' => extended.long_name = Some(long_name(&content)?),
                 b'K' => extended.long_link = Some(long_name(&content)?),
-                b'g' => self.global.extend(pax::records(&content).map_err(malformed)?),
+                b'g' => {
+                    let records = pax::records(&content).map_err(malformed)?;
+                    // Archivers give them member by member; taken from here, the tree would hold a copy for each of very many members.
+                    if records.iter().any(|(keyword, _)| pax::is_xattr(keyword)) {
+                        return Err(unsupported(
+                            "a global header with extended attributes, for every member behind it",
+                        ));
+                    }
+                    self.global.extend(records);
+                }
                 _ => extended.records.extend(pax::records(&content).map_err(malformed)?),
             }
             self.at = behind(self.at, size)?;
