@@ -43,11 +43,21 @@ struct PastArtifact {
 }
 
 impl History {
-    /// Returns the history of a recipe's folder; empty if there is none that can be read.
+    /// Returns the history of a recipe's folder; empty if there is none that can be read, or one that we never wrote: by
+    /// its names files are removed.
     pub fn read(folder: &Path) -> Self {
         let history: Option<History> =
             fs::read(folder.join(FILE_NAME)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-        history.filter(|history| history.version == VERSION).unwrap_or_default()
+        history.filter(|history| history.version == VERSION && history.is_plain()).unwrap_or_default()
+    }
+
+    /// Says whether every artifact is a file right in the recipe's folder, and was one right in an entry of the cache.
+    fn is_plain(&self) -> bool {
+        let plain = |name: &str| !matches!(name, "" | "." | "..") && !name.contains(['/', '\0']);
+        let plain_both = |(name, past): (&String, &PastArtifact)| {
+            plain(name) && plain(&past.output) && Digest::from_hex(&past.key).is_some()
+        };
+        self.artifacts.iter().all(plain_both)
     }
 
     /// Describes a build that went well.
@@ -100,4 +110,30 @@ pub fn recipe_folders(out: &Path) -> Vec<PathBuf> {
         entries.flatten().map(|entry| entry.path()).filter(|path| path.join(FILE_NAME).is_file()).collect();
     folders.sort_unstable();
     folders
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_that_leads_elsewhere_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = Digest::of(b"x").to_string();
+        let read = |name: &str, key: &str, output: &str| {
+            let artifacts = serde_json::json!({ name: { "key": key, "output": output } });
+            let steps = serde_json::json!({ "s": { "manifest": "m", "known": false } });
+            let state = serde_json::json!({ "version": VERSION, "steps": steps, "artifacts": artifacts });
+            fs::write(folder.path().join(FILE_NAME), state.to_string()).unwrap();
+            History::read(folder.path())
+        };
+        assert_eq!(read("xen", &key, "out").artifacts.len(), 1);
+        for name in ["", ".", "..", "../../x", "/x", "a/b", "a/", "a\0"] {
+            assert_eq!(read(name, &key, "out"), History::default(), "{name:?}");
+            assert_eq!(read("xen", &key, name), History::default(), "{name:?}");
+        }
+        for wrong in ["", "..", "../../x", &key[1..]] {
+            assert_eq!(read("xen", wrong, "out"), History::default(), "{wrong:?}");
+        }
+    }
 }

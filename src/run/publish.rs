@@ -48,7 +48,7 @@ pub fn publish(
     }
     for (name, source) in &past {
         if !plan.artifacts.iter().any(|artifact| artifact.name == *name) {
-            index.while_linking(&[source.as_path()], || store::remove(&folder.join(name)))?;
+            index.while_linking(&[source.as_path()], || remove_file(&folder.join(name)))?;
             changed = true;
         }
     }
@@ -142,10 +142,20 @@ fn remove_stale(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         if entry.file_name().to_string_lossy().starts_with(TEMPORARY) {
-            store::remove(&entry.path())?;
+            remove_file(&entry.path())?;
         }
     }
     Ok(())
+}
+
+/// Removes a file. Folders stay, and what is in them: an artifact never was one.
+pub fn remove_file(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => {
+            fs::remove_file(path).map_err(|error| Error::io(format!("cannot remove {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +180,19 @@ mod tests {
         let mut read = [0; 8];
         File::open(&target).unwrap().read_exact_at(&mut read, (100 << 20) - 1).unwrap();
         assert_eq!(&read, b"\0middle\0");
+    }
+
+    #[test]
+    fn what_is_removed_is_never_a_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (kept, link) = (folder.path().join(".new-folder"), folder.path().join(".new-link"));
+        fs::create_dir(&kept).unwrap();
+        fs::write(kept.join("file"), "x").unwrap();
+        fs::write(folder.path().join(".new-file"), "x").unwrap();
+        std::os::unix::fs::symlink(&kept, &link).unwrap();
+        remove_stale(folder.path()).unwrap();
+        assert!(kept.join("file").exists());
+        assert!(fs::symlink_metadata(&link).is_err() && !folder.path().join(".new-file").exists());
     }
 
     #[test]
