@@ -18,6 +18,7 @@ use crate::task::{Cancel, Task};
 
 mod build;
 pub mod check;
+pub mod clean;
 pub mod collect;
 pub mod event;
 pub mod exclusive;
@@ -164,15 +165,6 @@ impl Workshop {
         }
         Ok(())
     }
-}
-
-/// Removes a folder of `out/`: a recipe's, or the cache itself. Files of the cache that lose a name with it are still
-/// known by what is left.
-pub fn clean(shop: &Workshop, folder: &Path) -> Result<()> {
-    let cached: Vec<PathBuf> = History::read(folder).artifacts(shop.store.folder()).into_values().collect();
-    let cached: Vec<&Path> = cached.iter().map(PathBuf::as_path).collect();
-    shop.index.while_linking(&cached, || store::remove(folder))?;
-    if shop.store.folder().exists() { shop.index.save() } else { Ok(()) }
 }
 
 /// Looks at a plan without running it; reads `out/`, and may note digests of what it hashed if nobody else builds.

@@ -18,7 +18,7 @@ use crate::step::{Digest, Output, output};
 use crate::task::Cancel;
 
 /// Names that a killed build may have left in `out/RECIPE/` begin like this.
-const TEMPORARY: &str = ".new-";
+pub const TEMPORARY: &str = ".new-";
 
 /// Puts the artifacts of a plan into `folder`, each in one step, and takes away those that there no longer are; `tell`
 /// hears of each.

@@ -90,3 +90,34 @@ fn cleaning_takes_what_was_made_and_nothing_else() {
     assert!(!bench.path("out/cache").exists() && bench.path("out/mine/file").exists());
     assert_eq!(bench.build().len(), 11);
 }
+
+#[test]
+fn cleaning_leaves_what_guests_and_users_wrote() {
+    let bench = Bench::new();
+    bench.build();
+    bench.write("out/r/overlay/rootfs.img.qcow2", "a guest's");
+    bench.write("out/r/overlay/rootfs.img.qcow2.base", "{}");
+    bench.write("out/r/notes", "the user's");
+    bench.write("out/r/serial.log", "a run's");
+    bench.write("out/r/.new-xen", "of a killed build");
+    let left = |verb: &str| {
+        format!(
+            "{verb} what xenbuild made in out/r\n  out/r/overlay stays: guests wrote it; --overlays removes it, too\n  \
+             out/r stays: not xenbuild's in it: 1\n"
+        )
+    };
+    assert_eq!(bench.run(&["clean", "--dry-run"]).unwrap(), left("would remove"));
+    assert!(bench.path("out/r/xen").exists());
+    assert_eq!(bench.run(&["clean"]).unwrap(), left("removed"));
+    let names = |folder: &str| {
+        let entries = std::fs::read_dir(bench.path(folder)).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names("out/r"), ["notes", "overlay"]);
+    assert_eq!(names("out/r/overlay").len(), 2);
+    std::fs::remove_file(bench.path("out/r/notes")).unwrap();
+    assert_eq!(bench.run(&["clean", "--overlays", "r.toml"]).unwrap(), "removed out/r\n");
+    assert!(!bench.path("out/r").exists());
+}
