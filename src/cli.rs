@@ -171,13 +171,25 @@ pub fn main() -> ExitCode {
     match result {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", harmless(&error.to_string()));
             for hint in &error.hints {
-                eprintln!("  hint: {hint}");
+                eprintln!("  hint: {}", harmless(hint));
             }
             ExitCode::from(error.kind.exit_code())
         }
     }
+}
+
+/// Makes text that may quote anybody's bytes harmless to a terminal: control characters but line ends and tabs are
+/// written as escapes, and so are those that turn the direction of writing.
+fn harmless(text: &str) -> String {
+    let acts = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    let turns = |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut harmless = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if acts(letter) || turns(letter) { harmless.extend(letter.escape_default()) } else { harmless.push(letter) }
+    }
+    harmless
 }
 
 #[cfg(test)]
@@ -202,6 +214,13 @@ mod tests {
         for code in kinds.map(Kind::exit_code).into_iter().chain([0]) {
             assert!(help.contains(&format!("\n{code:>5}  ")), "{code} is not in\n{help}");
         }
+    }
+
+    #[test]
+    fn what_is_quoted_cannot_act_on_the_terminal() {
+        assert_eq!(harmless("a.deb: \x1b]0;x\x07 \u{9b}2J\r\x7f"), r"a.deb: \u{1b}]0;x\u{7} \u{9b}2J\r\u{7f}");
+        assert_eq!(harmless("\u{202e}txt"), r"\u{202e}txt");
+        assert_eq!(harmless("two\n\tlines, \u{e4}\u{2192}"), "two\n\tlines, \u{e4}\u{2192}");
     }
 
     #[test]
