@@ -80,6 +80,10 @@ fn recipe_name(path: &Path, variant: Option<&str>) -> Result<String, Finding> {
         let message = format!("a recipe's file has {}, and `.toml`; found `{stem}`", form::NAME.what);
         return Err(Finding::nowhere(message).help("what is made from it will have its name"));
     }
+    if stem == "cache" && variant.is_none() {
+        let message = "a recipe cannot be called `cache`: what is made from it would be in the folder of the cache";
+        return Err(Finding::nowhere(message).help("rename the file"));
+    }
     Ok(match variant {
         Some(variant) => format!("{stem}-{variant}"),
         None => stem.into_owned(),
@@ -575,4 +579,18 @@ pub enum TestAction {
     },
     /// Waits until the machine has powered itself off.
     PowerOff,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_recipe_is_made_in_the_caches_folder() {
+        let wrong = recipe_name(Path::new("a/cache.toml"), None).unwrap_err();
+        let told = Report::new(&[], vec![wrong]).into_error().to_string();
+        assert!(told.contains("a recipe cannot be called `cache`"), "{told}");
+        assert_eq!(recipe_name(Path::new("cache.toml"), Some("x")).ok().as_deref(), Some("cache-x"));
+        assert_eq!(recipe_name(Path::new("caches.toml"), None).ok().as_deref(), Some("caches"));
+    }
 }
