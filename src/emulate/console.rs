@@ -241,6 +241,8 @@ impl<'a> Console<'a> {
     fn check_fail(&mut self) -> Result<(), Stop> {
         // From the begin of a line, so that `^` means what it says.
         let from = self.checked.saturating_sub(self.base).saturating_sub(FAIL_REACH_BYTES);
+        // Backspaces may have taken back what was checked.
+        let from = from.min(self.text.len());
         let from = self.text[..from].iter().rposition(|&byte| byte == b'\n').map_or(0, |newline| newline + 1);
         let checked = self.checked.saturating_sub(self.base);
         self.checked = self.base + self.text.len();
@@ -334,6 +336,30 @@ fn chunks(mut text: &str, size: usize) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn backspaces_may_take_back_what_was_checked() {
+        use super::super::command::CommandLine;
+        use super::super::log::SerialLog;
+        use super::super::process::{Start, Wire};
+
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = CommandLine::new("/bin/sleep");
+        command.add(["60"]);
+        let start = Start { wire: Wire::Stdio, qmp: false, guardian: None };
+        let log = SerialLog::create(folder.path(), "test").unwrap();
+        let emulator = Emulator::start(&command, &start, log).unwrap();
+        let cancel = Cancel::default();
+        let fail = vec![pattern("^panic").unwrap()];
+        let mut console = Console::new(emulator, fail, Duration::from_secs(60), &cancel);
+        for bytes in [[b'x'; 16 << 10], [0x08; 16 << 10]] {
+            console.take(&bytes);
+            console.check_fail().unwrap();
+        }
+        assert!(console.text.is_empty());
+        console.take(b"panic");
+        assert!(matches!(console.check_fail(), Err(Stop::Failed { index: 0, .. })));
+    }
 
     #[test]
     fn text_is_cut_at_characters() {
