@@ -26,7 +26,7 @@ pub struct Measure<'a> {
     pub task: &'a dyn Task,
 }
 
-/// How local files looked when they were measured: compared after a step has read them.
+/// How local files and folders looked when they were measured: compared after a step has read them.
 pub type Looks = Vec<(PathBuf, Look)>;
 
 impl Measure<'_> {
@@ -88,11 +88,11 @@ impl Measure<'_> {
     }
 
     fn file(&self, path: &Path, input: &Input, looks: &mut Looks) -> Result<Digest> {
-        let found = self.index.digest(path, self.task).map_err(|error| self.at(input, error))?;
+        // Before it is read: what changes while it is measured must show afterwards.
         if let Ok(metadata) = fs::metadata(path) {
             looks.push((path.to_owned(), Look::of(&metadata)));
         }
-        Ok(found)
+        self.index.digest(path, self.task).map_err(|error| self.at(input, error))
     }
 
     /// Lists a folder: one line for each name below it, parents first, siblings in byte order.
@@ -105,6 +105,8 @@ impl Measure<'_> {
         let mut lines =
             vec![(String::new(), if keep { folder_value(root, &metadata, keep)? } else { "folder".into() })];
         let mut first_names: BTreeMap<(u64, u64), String> = BTreeMap::new();
+        // A folder's look is taken before it is listed: it changes with every name that comes or goes.
+        looks.push((root.to_owned(), Look::of(&metadata)));
         let mut todo = list(root)?;
         while let Some(path) = todo.pop() {
             self.task.cancel().check()?;
@@ -132,6 +134,7 @@ impl Measure<'_> {
             };
             lines.push((format!(": {name}"), value));
             if metadata.is_dir() {
+                looks.push((path.clone(), Look::of(&metadata)));
                 todo.extend(list(&path)?);
             }
         }
@@ -153,7 +156,7 @@ impl Measure<'_> {
     }
 }
 
-/// Makes sure that local files still look as they did when they were measured.
+/// Makes sure that local files and folders still look as they did when they were measured.
 pub fn unchanged(looks: &Looks) -> Result<()> {
     for (path, look) in looks {
         let now = fs::metadata(path).map(|metadata| Look::of(&metadata));
@@ -209,5 +212,72 @@ fn show(path: &Path) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.replace('\\', "\\\\"),
         Err(_) => bytes.escape_ascii().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::Silent;
+
+    fn looks(source: InputSource) -> Looks {
+        let folder = tempfile::tempdir().unwrap();
+        let index = Index::load(&folder.path().join("index"));
+        let blame = |_: &Origin, message: String| Error::new(Kind::Recipe, message);
+        let measure = Measure { index: &index, blame: &blame, task: &Silent(crate::task::Cancel::default()) };
+        let mut looks = Looks::new();
+        measure.lines(&Input { name: "x".into(), source, origin: None }, None, &mut looks).unwrap();
+        looks
+    }
+
+    #[test]
+    fn names_that_come_and_go_at_any_depth_are_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("root");
+        fs::create_dir_all(root.join("a/b")).unwrap();
+        fs::write(root.join("a/file"), "x").unwrap();
+        let measured = || looks(InputSource::Folder { path: root.clone(), keep: false });
+        for below in ["new", "a/new", "a/b/new"] {
+            let before = measured();
+            unchanged(&before).unwrap();
+            // Longer than a tick of the clock that stamps files.
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            fs::write(root.join(below), "").unwrap();
+            assert!(unchanged(&before).unwrap_err().to_string().contains("changed while it was being used"), "{below}");
+            let before = measured();
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            fs::remove_file(root.join(below)).unwrap();
+            assert!(unchanged(&before).is_err(), "{below}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_measured_is_seen() {
+        /// Changes a file whenever its reader asks whether to go on.
+        struct Meddler(PathBuf, Silent);
+        impl Task for Meddler {
+            fn total(&self, _bytes: u64) {}
+            fn advance(&self, _bytes: u64) {}
+            fn note(&self, _line: &str) {}
+            fn cancel(&self) -> &crate::task::Cancel {
+                fs::write(&self.0, "longer than before").unwrap();
+                self.1.cancel()
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        fs::write(&path, "x").unwrap();
+        let index = Index::load(&folder.path().join("index"));
+        let blame = |_: &Origin, message: String| Error::new(Kind::Recipe, message);
+        let measure = Measure {
+            index: &index,
+            blame: &blame,
+            task: &Meddler(path.clone(), Silent(crate::task::Cancel::default())),
+        };
+        let mut looks = Looks::new();
+        let source = InputSource::File { path, sha256: None, mode: false };
+        let measured = measure.lines(&Input { name: "x".into(), source, origin: None }, None, &mut looks);
+        assert!(measured.is_err() || unchanged(&looks).is_err());
+        assert_eq!(looks[0].1.size_bytes, 1, "its look is the one from before");
     }
 }
