@@ -319,7 +319,8 @@ impl<'a> Queue<'a> {
         }
         let manifest = Manifest::new(step.step.kind(), lines);
         let _alone = self.alone(manifest.key());
-        match store.find(manifest.key(), index, &progress)? {
+        let known = step.step.kind().known_output();
+        match store.find_known(manifest.key(), known.as_ref(), index, &progress)? {
             Found::Entry(entry) => {
                 store.touch(&entry);
                 return Ok(Visit::Ended { manifest, entry, state: State::Reused, took: Duration::ZERO });

@@ -124,6 +124,17 @@ impl Store {
         Ok(Found::Entry(Entry { folder, outputs }))
     }
 
+    /// Looks for the entry of a step as [`Store::find`] does; one that is not what the step is known to make is damaged,
+    /// however well it agrees with its own list.
+    pub fn find_known(&self, key: Digest, known: Option<&Output>, index: &Index, task: &dyn Task) -> Result<Found> {
+        match (self.find(key, index, task)?, known) {
+            (Found::Entry(entry), Some(known)) if entry.outputs != [known.clone()] => {
+                Ok(Found::Damaged(format!("{}: not what it is known to be", known.name)))
+            }
+            (found, _) => Ok(found),
+        }
+    }
+
     /// Notes that an entry was used; that is not worth an error.
     pub fn touch(&self, entry: &Entry) {
         let list = entry.folder.join(OUTPUTS);

@@ -66,10 +66,11 @@ pub fn survey(
             lines.push((&input.name, measure.lines(input, outputs, &mut Looks::new())?));
         }
         let manifest = Manifest::new(kind, lines);
-        let known = kind.known_output().map(|output| vec![output]);
+        let output = kind.known_output();
+        let known = output.clone().map(|output| vec![output]);
         let (prospect, outputs) = match waits {
             Some(id) => (Prospect::Waits(id), known),
-            None => match store.find(manifest.key(), index, task)? {
+            None => match store.find_known(manifest.key(), output.as_ref(), index, task)? {
                 Found::Entry(entry) => (Prospect::Cached, Some(entry.outputs)),
                 Found::Damaged(damage) => (Prospect::Damaged(damage), known),
                 // Until somebody is found who needs it.

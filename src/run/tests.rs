@@ -201,6 +201,34 @@ fn what_is_known_is_made_only_for_those_who_need_it() {
 }
 
 #[test]
+fn an_entry_that_is_not_what_is_known_is_damaged() {
+    let mut bench = Bench::new();
+    let rows = |top: &str| {
+        let mut rows = chain("x");
+        rows[0].probe.known = true;
+        rows[2].probe.text = top.into();
+        rows
+    };
+    bench.build(rows("t")).unwrap();
+    let plan = bench.plan(rows("t"));
+    let manifest = crate::plan::manifest::Manifest::new(plan.step(StepId(0)).step.kind(), []);
+    let entry = bench.options.out.join("cache").join(manifest.key().to_string());
+    // An entry that agrees with itself, made of other bytes.
+    for (name, text) in [("out", "y".into()), ("outputs", format!("xenbuild-outputs 1\n{} 1 out\n", Digest::of(b"y")))]
+    {
+        fs::remove_file(entry.join(name)).unwrap();
+        fs::write(entry.join(name), text).unwrap();
+    }
+    let (surveyed, _) = survey(&plan, &bench.options.out, &blame, &bench.options.cancel).unwrap();
+    assert_eq!(surveyed[0].prospect, Prospect::Damaged("out: not what it is known to be".into()));
+    assert_eq!(bench.build(rows("t")).unwrap(), Vec::<String>::new(), "nobody needs the leaf");
+    let mut needed = rows("t");
+    needed[1].probe.text = "n".into();
+    assert_eq!(bench.build(needed).unwrap(), ["leaf", "middle", "top"]);
+    assert_eq!(bench.result(), "tnx");
+}
+
+#[test]
 fn damage_is_found_and_mended() {
     let mut bench = Bench::new();
     bench.build(chain("x")).unwrap();
