@@ -30,7 +30,7 @@ pub struct Left {
 pub fn folders(out: &Path, overlays: bool) -> Vec<PathBuf> {
     let mut folders = history::recipe_folders(out);
     if overlays && let Ok(entries) = fs::read_dir(out) {
-        let kept = |folder: &PathBuf| names(&folder.join(OVERLAYS)).is_ok_and(|all| all.iter().any(is_overlay));
+        let kept = |folder: &PathBuf| names(&folder.join(OVERLAYS)).is_ok_and(|all| all.iter().any(|name| is_overlay(name)));
         folders.extend(entries.flatten().map(|entry| entry.path()).filter(kept));
         folders.sort_unstable();
         folders.dedup();
@@ -49,7 +49,7 @@ pub fn recipe(shop: &Workshop, folder: &Path, overlays: bool, dry: bool) -> Resu
         let is_folder = fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_dir());
         if name == OVERLAYS && is_folder {
             let inside = names(&path)?;
-            let (ours, others): (Vec<String>, Vec<String>) = inside.into_iter().partition(is_overlay);
+            let (ours, others): (Vec<String>, Vec<String>) = inside.into_iter().partition(|name| is_overlay(name));
             left.foreign += others.len();
             left.overlays = !overlays && !ours.is_empty();
             if overlays {
@@ -89,7 +89,7 @@ pub fn cache(shop: &Workshop) -> Result<()> {
 }
 
 /// Is this a file of xenbuild's in `overlay/`, temporary ones included?
-fn is_overlay(name: &String) -> bool {
+fn is_overlay(name: &str) -> bool {
     OVERLAY_ENDS.iter().any(|end| name.ends_with(end)) || name.starts_with(".tmp")
 }
 
