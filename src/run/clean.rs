@@ -30,7 +30,8 @@ pub struct Left {
 pub fn folders(out: &Path, overlays: bool) -> Vec<PathBuf> {
     let mut folders = history::recipe_folders(out);
     if overlays && let Ok(entries) = fs::read_dir(out) {
-        let kept = |folder: &PathBuf| names(&folder.join(OVERLAYS)).is_ok_and(|all| all.iter().any(|name| is_overlay(name)));
+        let kept =
+            |folder: &PathBuf| names(&folder.join(OVERLAYS)).is_ok_and(|all| all.iter().any(|name| is_overlay(name)));
         folders.extend(entries.flatten().map(|entry| entry.path()).filter(kept));
         folders.sort_unstable();
         folders.dedup();
