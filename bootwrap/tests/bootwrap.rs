@@ -5,6 +5,7 @@ mod bootwrap {
 
     mod axf;
     mod board;
+    mod group;
     mod kernel;
     mod layout;
     mod psci;

@@ -1,5 +1,6 @@
 //! Hands all interrupts to the non-secure world: Group 1, in a GICv2 (IHI 0048) or GICv3 (IHI 0069).
 
+use bootwrap_el3::group;
 use bootwrap_el3::parameters::Parameters;
 
 use crate::cpu;
@@ -8,7 +9,6 @@ use crate::registers::Registers;
 const GICD_CTLR: u64 = 0x0000;
 const GICD_TYPER: u64 = 0x0004;
 const GICD_IGROUPR: u64 = 0x0080;
-const GICD_IGRPMODR: u64 = 0x0d00;
 
 const GICD_CTLR_GROUPS_V2: u32 = 0b11;
 /// EnableGrp0 and EnableGrp1NS.
@@ -27,8 +27,6 @@ const GICR_WAKER: u64 = 0x0014;
 const GICR_WAKER_PROCESSOR_SLEEP: u32 = 1 << 1;
 const GICR_WAKER_CHILDREN_ASLEEP: u32 = 1 << 2;
 const GICR_FRAME_BYTES: u64 = 0x1_0000;
-const GICR_IGROUPR0: u64 = GICR_FRAME_BYTES + 0x0080;
-const GICR_IGRPMODR0: u64 = GICR_FRAME_BYTES + 0x0d00;
 
 /// Sets up what the CPUs share. Errors are complaints to print.
 pub fn distributor(board: &Parameters) -> Result<(), &'static str> {
@@ -51,13 +49,8 @@ pub fn distributor(board: &Parameters) -> Result<(), &'static str> {
         }
         _ => return Ok(()),
     }
-    // ITLinesNumber is one less than the number of registers. The first is each CPU's own.
-    let last = u64::from(gicd.read(GICD_TYPER) & 0x1f);
-    for register in 1..=last {
-        gicd.write(GICD_IGROUPR + 4 * register, !0);
-        if board.gic_version == 3 {
-            gicd.write(GICD_IGRPMODR + 4 * register, 0);
-        }
+    for (register, value) in group::shared(board.gic_version, gicd.read(GICD_TYPER)) {
+        gicd.write(register, value);
     }
     if board.gic_version == 3 {
         gicd.write(GICD_CTLR, GICD_CTLR_ARE | GICD_CTLR_GROUPS_V3);
@@ -83,8 +76,9 @@ pub fn own_interface(board: &Parameters, affinity: u64) -> Result<(), &'static s
                 .ok_or("bootwrap: a CPU has no GIC redistributor where the device tree says")?;
             gicr.write(GICR_WAKER, gicr.read(GICR_WAKER) & !GICR_WAKER_PROCESSOR_SLEEP);
             while gicr.read(GICR_WAKER) & GICR_WAKER_CHILDREN_ASLEEP != 0 {}
-            gicr.write(GICR_IGROUPR0, !0);
-            gicr.write(GICR_IGRPMODR0, 0);
+            for (register, value) in group::private(gicr.read(GICR_TYPER)) {
+                gicr.write(register, value);
+            }
             cpu::open_gic_system_registers();
         }
         _ => {}
