@@ -58,11 +58,11 @@ extern "C" fn probe_main(x0: u64, x1: u64, x2: u64, x3: u64, own: u64) -> ! {
     number("probe: shared interrupts that are ours ", shared_interrupts());
     cases(0, count);
     for cpu in 1..count {
+        let entry = secondary as *const () as u64;
+        let answer = call([(function::CPU_ON | WIDE).into(), cpu, entry, 0xc0_ffee_0000 | cpu]);
+        number("probe: CPU_ON ", answer);
+        // Only now may the other CPU print: the UART is one for all.
         TURN.store(cpu, SeqCst);
-        number(
-            "probe: CPU_ON ",
-            call([(function::CPU_ON | WIDE).into(), cpu, secondary as *const () as u64, 0xc0_ffee_0000 | cpu]),
-        );
         wait(|| TURN.load(SeqCst) == 0);
         wait(|| affinity_info(cpu) == 1);
         number("probe: off again: ", cpu as i64);
