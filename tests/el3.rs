@@ -2,13 +2,14 @@
 //! Ring: emulator.
 
 use std::fs;
-use std::io::Read;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bootwrap::{Hypervisor, Level, Secondaries, Spec};
+use xenbuild::emulate::command::CommandLine;
+use xenbuild::emulate::log::SerialLog;
+use xenbuild::emulate::process::{Emulator, Start, Wire};
+use xenbuild::emulate::qemu;
 
 const PROBE: &[u8] = include_bytes!(env!("XENBUILD_EL3_PROBE"));
 /// Where the probe is linked (bootwrap/el3/probe.ld).
@@ -25,64 +26,50 @@ struct Machine {
 }
 
 impl Machine {
-    fn command(&self, more: &str) -> Command {
-        let mut command = Command::new("qemu-system-aarch64");
-        command.arg("-M").arg(format!("virt,{},gic-version={}{more}", self.options, self.gic));
-        command.args(["-cpu", "cortex-a57", "-nographic", "-nodefaults", "-serial", "mon:stdio"]);
-        command.args(["-smp", &self.cpus.to_string(), "-m", &self.memory_mib.to_string()]);
-        command.stdin(Stdio::null());
+    /// Returns the command line of a machine with nothing but its serial line: what recipes cannot ask for, too.
+    fn command(&self, more: &str) -> CommandLine {
+        let mut command = CommandLine::new(qemu::PROGRAM);
+        command.add(["-M".into(), format!("virt,{},gic-version={}{more}", self.options, self.gic)]);
+        command.add(["-cpu", "cortex-a57"]).add(["-nographic"]).add(["-nodefaults"]).add(["-serial", "mon:stdio"]);
+        command.add(["-smp".into(), self.cpus.to_string()]).add(["-m".into(), self.memory_mib.to_string()]);
         command
     }
 
     /// Returns the machine's own device tree; none, said aloud, where there is no QEMU.
     fn device_tree(&self, folder: &Path) -> Option<Vec<u8>> {
         let file = folder.join("board.dtb");
-        match self.command(&format!(",dumpdtb={}", file.display())).output() {
-            Err(error) => {
-                eprintln!("skipped: qemu-system-aarch64: {error}");
-                None
-            }
-            Ok(output) => Some(fs::read(&file).unwrap_or_else(|error| panic!("{error}: {output:?}"))),
+        let command = self.command(&format!(",dumpdtb={}", file.display()));
+        if command.find_program().is_none() {
+            eprintln!("skipped: {} is not installed", qemu::PROGRAM);
+            return None;
         }
+        let ending = start(&command, folder).finish(LIMIT).expect("QEMU can be waited for");
+        Some(fs::read(&file).unwrap_or_else(|error| panic!("{error}: {ending}")))
     }
 
     /// Runs an artifact until the machine switches itself off, prints `until`, or the time is up.
     fn run(&self, artifact: &Path, more: &[&str], until: Option<&str>, limit: Duration) -> Run {
-        let mut child = self
-            .command("")
-            .arg("-kernel")
-            .arg(artifact)
-            .args(more)
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("QEMU starts");
-        let mut output = child.stdout.take().expect("a pipe");
-        let printed = Arc::new(Mutex::new(Vec::new()));
-        let reader = {
-            let printed = Arc::clone(&printed);
-            std::thread::spawn(move || {
-                let mut buffer = [0; 4096];
-                while let Ok(length @ 1..) = output.read(&mut buffer) {
-                    printed.lock().expect("no panic").extend(&buffer[..length]);
-                }
-            })
-        };
-        let text = || String::from_utf8_lossy(&printed.lock().expect("no panic")).replace('\r', "");
-        let start = Instant::now();
-        let off = loop {
-            if child.try_wait().expect("QEMU can be waited for").is_some() {
-                break true;
+        let folder = artifact.parent().expect("artifacts are in a folder");
+        let mut command = self.command("");
+        command.add(["-kernel".as_ref(), artifact.as_os_str()]).add(more);
+        let mut emulator = start(&command, folder);
+        let (mut bytes, deadline) = (Vec::new(), Instant::now() + limit);
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let turn = emulator.turn(None, left.min(Duration::from_millis(100))).expect("QEMU can be watched");
+            bytes.extend(turn.serial);
+            let printed = String::from_utf8_lossy(&bytes).replace('\r', "");
+            // What it leaves running is ended as it goes out of scope.
+            if turn.ended || left.is_zero() || until.is_some_and(|wanted| printed.contains(wanted)) {
+                return Run { printed, off: turn.ended };
             }
-            if start.elapsed() > limit || until.is_some_and(|wanted| text().contains(wanted)) {
-                child.kill().expect("QEMU can be ended");
-                child.wait().expect("QEMU has ended");
-                break false;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        reader.join().expect("no panic");
-        Run { printed: text(), off }
+        }
     }
+}
+
+fn start(command: &CommandLine, folder: &Path) -> Emulator {
+    let log = SerialLog::create(folder, "test").expect("a log");
+    Emulator::start(command, &Start { wire: Wire::Stdio, qmp: false, guardian: None }, log).expect("QEMU starts")
 }
 
 /// How a run ended.
