@@ -162,6 +162,11 @@ fn reserved(tree: &Fdt<'_>) -> Result<Vec<Range>, Error> {
     Ok(ranges)
 }
 
+/// Says whether a `status` is a failure: `fail`, or `fail-` and what failed (devicetree specification 2.3.4).
+pub(crate) fn has_failed(status: Option<&str>) -> bool {
+    status.is_some_and(|status| status == "fail" || status.starts_with("fail-"))
+}
+
 fn cpus(tree: &Fdt<'_>) -> Result<Vec<u64>, Error> {
     let parent = tree.find("/cpus").ok_or(Error::Board("no /cpus".into()))?;
     let mut cpus = Vec::new();
@@ -169,7 +174,7 @@ fn cpus(tree: &Fdt<'_>) -> Result<Vec<u64>, Error> {
         let is_cpu =
             node.property("device_type").is_some_and(|kind| kind.as_str() == Some("cpu")) || node.base_name() == "cpu";
         // A disabled CPU is one that has to be started (devicetree specification 3.8), not one to leave alone.
-        if !is_cpu || node.property("status").is_some_and(|status| status.as_str() == Some("fail")) {
+        if !is_cpu || has_failed(node.property("status").and_then(|status| status.as_str())) {
             continue;
         }
         let (address, _) = node.reg().next().ok_or_else(|| Error::Board(format!("{} has no reg", node.path())))?;

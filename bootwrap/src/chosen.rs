@@ -4,6 +4,7 @@
 
 use fdt::{EmitOptions, Error, NodeId, Reservation, Tree};
 
+use crate::board::has_failed;
 use crate::layout::Range;
 
 /// A multiboot module: a node under `/chosen`.
@@ -43,8 +44,8 @@ pub enum EnableMethod {
     Keep,
     /// By SMC, from the stub.
     Psci,
-    /// By an address written to a word, one per CPU in the tree's order.
-    SpinTable(Vec<u64>),
+    /// By an address written to a word: each CPU's affinity, and where its word is.
+    SpinTable(Vec<(u64, u64)>),
 }
 
 /// Properties that whoever started this board before has left behind.
@@ -120,9 +121,9 @@ fn enable(tree: &mut Tree, method: &EnableMethod) -> Result<(), Error> {
         tree.set_cells(psci, "cpu_on", &[0xc400_0003]);
     }
     let cpus = tree.ensure("/cpus")?;
-    let mut release = match method {
-        EnableMethod::SpinTable(addresses) => addresses.iter(),
-        _ => [].iter(),
+    let words: &[(u64, u64)] = match method {
+        EnableMethod::SpinTable(words) => words,
+        _ => &[],
     };
     for cpu in tree.children(cpus).to_vec() {
         if tree.string(cpu, "device_type") != Some("cpu") && !fdt::name_matches(tree.name(cpu), "cpu") {
@@ -131,9 +132,14 @@ fn enable(tree: &mut Tree, method: &EnableMethod) -> Result<(), Error> {
         // Power-down states belong to the firmware that the tree was written for.
         tree.remove_property(cpu, "cpu-idle-states");
         tree.remove_property(cpu, "cpu-release-addr");
-        if *method == EnableMethod::Psci {
+        // By affinity, not by count: the stub does not know CPUs that the board says have failed.
+        let affinity = tree.reg(cpu).next().map(|(affinity, _)| affinity);
+        let word = words.iter().find(|&&(own, _)| Some(own) == affinity);
+        if has_failed(tree.string(cpu, "status")) {
+            tree.remove_property(cpu, "enable-method");
+        } else if *method == EnableMethod::Psci {
             tree.set_string(cpu, "enable-method", "psci");
-        } else if let Some(&address) = release.next() {
+        } else if let Some(&(_, address)) = word {
             tree.set_string(cpu, "enable-method", "spin-table");
             tree.set_u64(cpu, "cpu-release-addr", address);
         }

@@ -347,7 +347,8 @@ fn extended(
         (Secondaries::SpinTable, _) => {
             let base = boot.map_or(0, |range| range.start) + parameters::OFFSET as u64;
             let first = base + std::mem::offset_of!(Parameters, release) as u64;
-            EnableMethod::SpinTable((0..board.cpus.len() as u64).map(|index| first + 8 * index).collect())
+            // As the stub counts: in the order of `Parameters::cpus`.
+            EnableMethod::SpinTable(board.cpus.iter().copied().zip((first..).step_by(8)).collect())
         }
         (Secondaries::Psci, Level::El3) => EnableMethod::Psci,
         (Secondaries::Psci, Level::El2) => EnableMethod::Keep,

@@ -124,6 +124,43 @@ fn artifacts() {
     }
 }
 
+/// A CPU that has failed is none of the stub's, and takes no other CPU's word: with a hole in the middle each word is still the one that
+/// the stub watches for the CPU of that affinity.
+#[test]
+fn failed_cpus_are_left_out_of_both_ways_to_start() {
+    let with = |failed: &[&str], secondaries: Secondaries| {
+        let mut tree = samples::model();
+        for name in failed {
+            let cpu = tree.find(name).expect("added");
+            tree.set_string(cpu, "status", if *name == "/cpus/cpu@0" { "fail" } else { "fail-cache" });
+            tree.set_string(cpu, "enable-method", "of another time");
+        }
+        let files = files(&tree);
+        let wrapped = bootwrap::wrap(&Spec { secondaries, ..spec(&files) }).expect("it fits");
+        let tree = Tree::parse(&wrapped.device_tree).expect("a blob");
+        let boot = wrapped.map.find("boot").expect("placed").range.start;
+        let release = boot + (parameters::OFFSET + std::mem::offset_of!(parameters::Parameters, release)) as u64;
+        let told = tree.children(tree.find("/cpus").expect("there")).to_vec().into_iter().map(|cpu| {
+            let word = tree.get(cpu, "cpu-release-addr").map(|value| u64::from_be_bytes(value.try_into().expect("8")));
+            let affinity = tree.reg(cpu).next().expect("an affinity").0;
+            let watched = wrapped.parameters.index_of(affinity).map(|index| release + 8 * index as u64);
+            assert_eq!(word, watched.filter(|_| secondaries == Secondaries::SpinTable), "{affinity:#x}");
+            tree.string(cpu, "enable-method").map(str::to_owned)
+        });
+        told.collect::<Vec<_>>()
+    };
+    let (spin, psci) = (Some("spin-table".to_owned()), Some("psci".to_owned()));
+    for failed in ["/cpus/cpu@0", "/cpus/cpu@100", "/cpus/cpu@10100"] {
+        let expected = |method: &Option<String>| {
+            let names = ["/cpus/cpu@0", "/cpus/cpu@100", "/cpus/cpu@10000", "/cpus/cpu@10100"];
+            names.map(|name| method.clone().filter(|_| name != failed))
+        };
+        assert_eq!(with(&[failed], Secondaries::SpinTable), expected(&spin), "{failed}");
+        assert_eq!(with(&[failed], Secondaries::Psci), expected(&psci), "{failed}");
+    }
+    assert_eq!(with(&["/cpus/cpu@0", "/cpus/cpu@100"], Secondaries::SpinTable), [None, None, spin.clone(), spin]);
+}
+
 /// Linux alone starts with room for its .bss; a hypervisor copies it, so there the file is enough.
 #[test]
 fn room_behind_a_kernel() {
