@@ -11,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dump::dump;
+use imagegen::archive::filter::Pattern;
 use imagegen::archive::folder::{self, Keep};
 use imagegen::archive::{ArchiveError, ReadOptions, Summary, cpio};
 use imagegen::tree::{Kind, Metadata, Timestamp, Tree};
@@ -138,6 +139,35 @@ fn archives_of_gnu_cpio_are_read_like_the_folder_itself() {
             broken[at] = b'j';
             assert!(read(&broken).unwrap_err().to_string().ends_with("the content's sum is wrong"));
         }
+    }
+}
+
+/// newc brings a file's content with its last name; it is the file's whichever of the names are taken.
+#[test]
+fn a_filter_leaves_linked_files_their_content() {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(&written(&sample())).unwrap();
+    let file = Arc::new(file);
+    let busy = b"busy".repeat(50_001);
+    // The names in the archive's order: bin/busybox, bin/sh, and sbin/init, which has the content.
+    for (include, exclude, names) in [
+        (&["bin"][..], &[][..], &["bin/busybox", "bin/sh"][..]),
+        (&["bin/sh"], &[], &["bin/sh"]),
+        (&["sbin"], &[], &["sbin/init"]),
+        (&[], &["sbin/init"], &["bin/busybox", "bin/sh"]),
+        (&["bin/busybox", "sbin"], &[], &["bin/busybox", "sbin/init"]),
+    ] {
+        let patterns = |texts: &[&str]| texts.iter().map(Pattern::new).collect();
+        let options = ReadOptions { include: patterns(include), exclude: patterns(exclude), ..ReadOptions::default() };
+        let mut tree = empty();
+        cpio::read_into(&mut tree, &file, &options).unwrap();
+        let found: Vec<_> = names.iter().map(|name| tree.lookup(name.as_bytes(), false).unwrap()).collect();
+        assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "one file: {include:?} {exclude:?}");
+        let Kind::File(source) = &tree.inode(found[0]).kind else { panic!("a file") };
+        assert!(dump::content(&**source) == busy, "{include:?} {exclude:?}");
+        let all = ["bin/busybox", "bin/sh", "sbin/init"];
+        let taken = all.iter().filter(|name| tree.lookup(name.as_bytes(), false).is_some()).count();
+        assert_eq!(taken, names.len(), "{include:?} {exclude:?}");
     }
 }
 

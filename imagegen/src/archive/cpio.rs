@@ -14,7 +14,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, OnceLock};
 
 use super::slice::FileSlice;
-use super::{ArchiveError, PATH_LENGTH_MAX, Problem, ReadOptions, Summary, clean_name};
+use super::{ArchiveError, PATH_LENGTH_MAX, Problem, ReadOptions, Summary, clean_name, holes};
 use crate::tree::{Inode, InodeId, Kind, Metadata, PATH_MAX, Source, Timestamp, Tree};
 
 /// Magic and 13 fields.
@@ -216,13 +216,20 @@ struct Reader<'a> {
     end: u64,
     tree: &'a mut Tree,
     options: &'a ReadOptions,
-    /// Where the files with several names were put, by device and inode, and their content.
-    links: HashMap<FileKey, (Vec<u8>, Arc<LateContent>)>,
+    /// The files with several names, by device and inode.
+    links: HashMap<FileKey, Linked>,
     summary: Summary,
 }
 
 /// A file's device, major and minor number, and inode.
 type FileKey = (u32, u32, u32);
+
+/// A file with several names, of which the options may leave out some: also the one that brings the content.
+struct Linked {
+    /// Where it was put, if any of its names was taken yet.
+    placed: Option<Vec<u8>>,
+    content: Arc<LateContent>,
+}
 
 /// Content that comes with any of a file's names: empty until it has come.
 #[derive(Default)]
@@ -281,38 +288,39 @@ impl Reader<'_> {
 
     fn place(&mut self, name: &[u8], header: &Header, content_at: u64) -> Result<(), Problem> {
         let name = clean_name(name)?;
+        let size = u64::from(header.filesize);
+        let slice = FileSlice::new(self.file.clone(), content_at, size);
+        let key = (header.device.0, header.device.1, header.ino);
+        let linked = (header.nlink > 1 && header.mode & 0o170000 != 0o040000).then(|| {
+            let linked = self.links.entry(key).or_insert_with(|| Linked { placed: None, content: Arc::default() });
+            // The content counts whether this name of the file is taken or not.
+            if size > 0 && header.mode & 0o170000 == 0o100000 {
+                linked.content.0.get_or_init(|| slice.clone());
+            }
+            linked
+        });
         let Some(path) = self.options.place(&name).filter(|_| self.options.selects(&name)) else {
             self.summary.left_out += 1;
             return Ok(());
         };
-        let (uid, gid) = self.options.owner.unwrap_or((header.uid, header.gid));
-        let mtime = Timestamp { seconds: header.mtime.into(), nanoseconds: 0 };
-        let metadata = Metadata { uid, gid, mode: (header.mode & 0o7777) as u16, mtime, xattrs: Default::default() };
-        let size = u64::from(header.filesize);
-        let linked = header.nlink > 1 && header.mode & 0o170000 != 0o040000;
-        let key = (header.device.0, header.device.1, header.ino);
-        let slice = FileSlice::new(self.file.clone(), content_at, size);
-        if linked && let Some((first, content)) = self.links.get(&key) {
+        if let Some(first) = linked.as_ref().and_then(|linked| linked.placed.as_ref()) {
             self.tree.link(first, &path).map_err(Problem::Path)?;
-            if size > 0 {
-                content.0.get_or_init(|| slice);
-            }
             self.summary.taken += 1;
             return Ok(());
         }
+        let (uid, gid) = self.options.owner.unwrap_or((header.uid, header.gid));
+        let mtime = Timestamp { seconds: header.mtime.into(), nanoseconds: 0 };
+        let metadata = Metadata { uid, gid, mode: (header.mode & 0o7777) as u16, mtime, xattrs: Default::default() };
         let (major, minor) = header.rdev;
-        let late = Arc::new(LateContent::default());
         let kind = match header.mode & 0o170000 {
             0o010000 => Kind::Fifo,
             0o020000 => Kind::CharacterDevice { major, minor },
             0o040000 => Kind::Directory(Default::default()),
             0o060000 => Kind::BlockDevice { major, minor },
-            0o100000 => {
-                if size > 0 {
-                    late.0.get_or_init(|| slice);
-                }
-                Kind::File(late.clone())
-            }
+            0o100000 => match &linked {
+                Some(linked) => Kind::File(linked.content.clone()),
+                None => Kind::File(Arc::new(slice)),
+            },
             0o120000 => {
                 let mut target = vec![0; header.filesize.min(PATH_MAX as u32) as usize];
                 self.file.read_exact_at(&mut target, content_at).map_err(Problem::Io)?;
@@ -322,8 +330,8 @@ impl Reader<'_> {
             _ => return Err(malformed(format!("the mode {:o} says no kind of file", header.mode))),
         };
         self.tree.insert(&path, kind, metadata).map_err(Problem::Path)?;
-        if linked {
-            self.links.insert(key, (path, late));
+        if let Some(linked) = linked {
+            linked.placed = Some(path);
         }
         self.summary.taken += 1;
         Ok(())
