@@ -13,7 +13,7 @@ use std::sync::Arc;
 use dump::{content, dump};
 use imagegen::archive::filter::Pattern;
 use imagegen::archive::folder::{self, Keep};
-use imagegen::archive::{ArchiveError, ReadOptions, Summary, tar};
+use imagegen::archive::{ArchiveError, ReadOptions, Summary, cpio, tar};
 use imagegen::tree::{Kind, Metadata, Timestamp, Tree};
 use proptest::prelude::*;
 use tools::{available, shell};
@@ -263,6 +263,43 @@ fn what_is_written_is_read_back() {
     assert_eq!(summary.ignored, Vec::<String>::new());
     assert_eq!(bytes, written(&tree, false), "the same tree, the same bytes");
     assert_eq!(written(&back, false), bytes, "reading and writing again changes nothing");
+}
+
+/// 800 bytes of archive say that there is a file of 8 EiB: writing it again takes no more than that.
+#[test]
+fn what_is_written_is_bounded_by_what_is_there() {
+    let size = i64::MAX.to_string();
+    let records = [
+        ("GNU.sparse.major", "1"),
+        ("GNU.sparse.minor", "0"),
+        ("GNU.sparse.name", "huge"),
+        ("GNU.sparse.realsize", &size),
+    ];
+    let bytes =
+        archive(&[pax(&records), Raw::new("h", b'0').with(&[&b"1\n4096\n5\n"[..], &[0; 503], b"hello"].concat())]);
+    let (tree, _) = read(&bytes, &ReadOptions::default()).unwrap();
+    let again = written(&tree, false);
+    assert!(again.len() <= 20 * 512, "{} bytes", again.len());
+    let (back, _) = read(&again, &ReadOptions::default()).unwrap();
+    let Kind::File(source) = &back.inode(back.lookup(b"huge", false).unwrap()).kind else { panic!("a file") };
+    assert_eq!((source.size_bytes(), source.extents().len()), (i64::MAX as u64, 1));
+    let error = cpio::write(&tree, &mut std::io::sink()).unwrap_err().to_string();
+    assert!(error.contains("member `huge`") && error.contains("4 GiB or more"), "{error}");
+
+    // Many that are small enough for cpio each, but not together; and a single one with no more holes than is fair.
+    let member = |name: &str, size: &str| {
+        let records = [("GNU.sparse.size", size), ("GNU.sparse.map", "0,5")];
+        [pax(&records), Raw::new(name, b'0').with(b"hello")].concat()
+    };
+    let (tree, _) =
+        read(&archive(&[member("a", "40000000"), member("b", "40000000")]), &ReadOptions::default()).unwrap();
+    let error = cpio::write(&tree, &mut std::io::sink()).unwrap_err().to_string();
+    assert!(error.contains("member `b`") && error.ends_with("for 10 bytes of data in all: too many"), "{error}");
+    assert!(written(&tree, false).len() <= 20 * 512);
+    let (tree, _) = read(&archive(&[member("a", "40000")]), &ReadOptions::default()).unwrap();
+    cpio::write(&tree, &mut std::io::sink()).unwrap();
+    let plain = written(&tree, false);
+    assert!(plain.len() > 40_000 && !plain.windows(10).any(|window| window == b"GNU.sparse"), "small holes are zeros");
 }
 
 #[test]

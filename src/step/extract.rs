@@ -1,11 +1,12 @@
 //! `extract`: one file out of unpacked archives, by a pattern that must match exactly one.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use imagegen::archive::filter::Pattern;
-use imagegen::archive::{ReadOptions, tar};
+use imagegen::archive::{ReadOptions, holes, tar};
 use imagegen::tree::{Inode, Kind as NodeKind, Metadata, Source, Tree};
 
 use super::{Description, Kind, Workspace, output};
@@ -16,6 +17,8 @@ use crate::task::Task;
 pub const OUTPUT: &str = "file";
 /// How many matches an error lists.
 const SHOWN_MAX: usize = 8;
+/// How much longer than its data a file's holes may be: whoever takes the file reads them all.
+const HOLES_FREE_BYTES: u64 = 1 << 30;
 
 /// The step. Its inputs are unpacked archives, of which later ones win.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -46,8 +49,18 @@ impl Kind for Extract {
         }
         let inode = find(&archives, &self.pattern, &self.title)?;
         let NodeKind::File(source) = &inode.kind else { unreachable!("find returns regular files") };
+        let (data, hole) = holes::measure(&**source);
+        if hole > data.saturating_add(HOLES_FREE_BYTES) {
+            let message = format!(
+                "{}: what matches `{}` says that it has {} bytes, but only {data} are there: the rest is holes",
+                self.title,
+                self.pattern,
+                source.size_bytes()
+            );
+            return Err(Error::new(ErrorKind::Input, message));
+        }
         let path = workspace.folder.join(OUTPUT);
-        workspace.task.total(source.size_bytes());
+        workspace.task.total(data);
         write_source(&**source, &path, workspace.task)
     }
 }
@@ -97,23 +110,24 @@ pub fn find(archives: &[&Path], pattern: &str, title: &str) -> Result<Inode> {
     }
 }
 
-/// Writes the content behind a source to a new file.
+/// Writes the content behind a source to a new file, its holes as holes.
 fn write_source(source: &dyn Source, path: &Path, task: &dyn Task) -> Result<()> {
-    use std::io::Write;
-    let mut file = output::create(path)?;
+    let file = output::create(path)?;
     let mut buffer = vec![0; output::CHUNK_BYTES];
-    let mut at = 0;
-    while at < source.size_bytes() {
-        task.cancel().check()?;
-        let length = usize::try_from(source.size_bytes() - at).unwrap_or(usize::MAX).min(buffer.len());
-        source
-            .read_at(at, &mut buffer[..length])
-            .map_err(|error| Error::io("cannot read out of an unpacked archive", error))?;
-        file.write_all(&buffer[..length]).map_err(|error| output::write_error(path, error))?;
-        task.advance(length as u64);
-        at += length as u64;
+    for extent in source.extents() {
+        let (mut at, end) = (extent.offset, extent.offset + extent.length);
+        while at < end {
+            task.cancel().check()?;
+            let length = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+            source
+                .read_at(at, &mut buffer[..length])
+                .map_err(|error| Error::io("cannot read out of an unpacked archive", error))?;
+            file.write_all_at(&buffer[..length], at).map_err(|error| output::write_error(path, error))?;
+            task.advance(length as u64);
+            at += length as u64;
+        }
     }
-    Ok(())
+    file.set_len(source.size_bytes()).map_err(|error| output::write_error(path, error))
 }
 
 #[cfg(test)]
@@ -169,6 +183,55 @@ mod tests {
         assert_eq!(extract("vmlinuz").unwrap(), "new", "links are followed");
         assert_eq!(extract("**/vmlinuz*").unwrap(), "new", "a link and what it leads to are one file");
         assert_eq!(extract("usr/*/a/deep").unwrap(), "d");
+    }
+
+    /// A file of 512 bytes, a hole, and a last byte.
+    struct Sparse(u64);
+
+    impl Source for Sparse {
+        fn size_bytes(&self) -> u64 {
+            self.0
+        }
+
+        fn extents(&self) -> Vec<imagegen::tree::Extent> {
+            [(0, 512), (self.0 - 1, 1)].map(|(offset, length)| imagegen::tree::Extent { offset, length }).to_vec()
+        }
+
+        fn read_at(&self, _offset: u64, buffer: &mut [u8]) -> std::io::Result<()> {
+            buffer.fill(b'x');
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn holes_stay_holes_and_are_bounded() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let make = |size: u64| {
+            let mut tree = Tree::new(Metadata::root(0o755, Timestamp::default()));
+            let kind = NodeKind::File(Arc::new(Sparse(size)));
+            tree.insert(b"disk", kind, Metadata::root(0o644, Timestamp::default())).unwrap();
+            let path = folder.path().join(format!("{size}.tar"));
+            let mut file = output::create(&path).unwrap();
+            tar::write(&tree, &mut file, &tar::WriteOptions::default()).unwrap();
+            assert!(file.metadata().unwrap().len() < 20_000, "the archive holds no zeros");
+            let out = folder.path().join(size.to_string());
+            std::fs::create_dir(&out).unwrap();
+            let inputs = [Given { name: "disk".into(), content: Content::Files(vec![path]) }];
+            let task = Silent::default();
+            let workspace =
+                Workspace { folder: &out, key: Digest([0; 32]), inputs: &inputs, task: &task, packages: &NoPackages };
+            let result = Extract { pattern: "disk".into(), title: "disks.tar".into() }.make(&workspace);
+            result.map(|()| std::fs::metadata(out.join(OUTPUT)).unwrap())
+        };
+        let made = make(1 << 30).unwrap();
+        assert_eq!(made.len(), 1 << 30);
+        assert!(made.blocks() * 512 < 1 << 20, "{} blocks", made.blocks());
+        let error = make(1 << 50).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "disks.tar: what matches `disk` says that it has 1125899906842624 bytes, but only 513 are there: the rest is holes"
+        );
     }
 
     #[test]

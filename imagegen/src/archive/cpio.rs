@@ -24,6 +24,9 @@ const TRAILER: &[u8] = b"TRAILER!!!";
 const BLOCK_BYTES: u64 = 512;
 const COPY_BYTES: u64 = 128 << 10;
 
+/// How much longer than all data all holes may be: the format has only zeros for them.
+const ZEROS_FREE_BYTES: u64 = 64 << 20;
+
 /// What was written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct WriteSummary {
@@ -41,10 +44,16 @@ pub struct WriteSummary {
 /// after 2106 become the nearest that fits, and fractions of a second are cut off.
 ///
 /// # Errors
-/// A file of 4 GiB or more, a source that cannot be read, an `out` that cannot be written.
+/// A file of 4 GiB or more, holes of which there are 64 MiB more than data, a source that cannot be read, an `out` that cannot be written.
 pub fn write(tree: &Tree, out: &mut dyn Write) -> Result<WriteSummary, ArchiveError> {
     let mut names_of = vec![0u32; tree.arena_len()];
-    tree.walk(|_, id| names_of[id.index()] += 1);
+    let (mut data, mut zeros) = (0u64, 0u64);
+    tree.walk(|_, id| {
+        names_of[id.index()] += 1;
+        if let (Kind::File(source), 1) = (&tree.inode(id).kind, names_of[id.index()]) {
+            data = data.saturating_add(holes::measure(&**source).0);
+        }
+    });
     let mut writer = Writer { out, at: 0 };
     let mut summary = WriteSummary::default();
     let mut numbers = vec![0u32; tree.arena_len()];
@@ -62,12 +71,18 @@ pub fn write(tree: &Tree, out: &mut dyn Write) -> Result<WriteSummary, ArchiveEr
         }
         names_left[index] -= 1;
         summary.members += 1;
+        if let (Kind::File(source), 0) = (&inode.kind, names_left[index]) {
+            zeros = zeros.saturating_add(holes::measure(&**source).1);
+        }
         let links = match &inode.kind {
             // A folder's links are its own two names and the `..` of those in it.
             Kind::Directory(_) => 2 + folders_in(tree, id),
             _ => names_of[index],
         };
-        let written = writer.member(path, inode, numbers[index], links, names_left[index] == 0);
+        let written = match zeros > data.saturating_add(ZEROS_FREE_BYTES) {
+            false => writer.member(path, inode, numbers[index], links, names_left[index] == 0),
+            true => Err(too_many_zeros(inode, data, zeros)),
+        };
         result = written.map_err(|problem| ArchiveError::new(Some(path), offset, problem));
     });
     result?;
@@ -75,6 +90,24 @@ pub fn write(tree: &Tree, out: &mut dyn Write) -> Result<WriteSummary, ArchiveEr
     writer.finish().map_err(|problem| ArchiveError::new(None, offset, problem))?;
     summary.size_bytes = writer.at;
     Ok(summary)
+}
+
+/// Makes the error of a file with which there are too many holes, or that is too long anyway.
+fn too_many_zeros(inode: &Inode, data: u64, zeros: u64) -> Problem {
+    match &inode.kind {
+        Kind::File(source) if source.size_bytes() > u32::MAX.into() => too_long(),
+        _ => Problem::Unsupported(
+            format!(
+                "the files so far have holes of {zeros} bytes, which a cpio archive holds as zeros, for {data} bytes of \
+                 data in all: too many"
+            )
+            .into(),
+        ),
+    }
+}
+
+fn too_long() -> Problem {
+    Problem::Unsupported("the file has 4 GiB or more: too long for a cpio archive".into())
 }
 
 fn folders_in(tree: &Tree, id: InodeId) -> u32 {
@@ -98,8 +131,7 @@ impl Writer<'_> {
             Kind::Symlink(target) => target.len() as u64,
             _ => 0,
         };
-        let size = u32::try_from(size)
-            .map_err(|_| Problem::Unsupported("the file has 4 GiB or more: too long for a cpio archive".into()))?;
+        let size = u32::try_from(size).map_err(|_| too_long())?;
         let mode = u32::from(inode.kind.mode_bits() | metadata.mode & 0o7777);
         let mtime = metadata.mtime.seconds.clamp(0, u32::MAX.into()) as u32;
         let name = if path.is_empty() { b"." } else { path };

@@ -13,7 +13,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::slice::{Segment, SparseSlice};
-use crate::tree::Extent;
+use crate::tree::{Extent, Source};
 
 /// The grain of holes: the block size of the images that are made.
 pub const BLOCK_BYTES: usize = 4096;
@@ -61,6 +61,12 @@ pub fn data_extents(
     Ok(extents)
 }
 
+/// Returns how many bytes of a source are data and how many are in holes.
+pub fn measure(source: &dyn Source) -> (u64, u64) {
+    let data = source.extents().iter().map(|extent| extent.length).sum();
+    (data, source.size_bytes().saturating_sub(data))
+}
+
 /// Returns an open file as content without its blocks of zeros.
 ///
 /// # Errors
@@ -75,7 +81,6 @@ pub fn sparse(file: Arc<File>, proceed: &mut dyn FnMut() -> io::Result<()>) -> i
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tree::Source;
 
     /// Writes the same content twice: as it is, and with a hole of the host wherever nothing else was written.
     fn dense_and_sparse(size_bytes: usize, pieces: &[(u64, &[u8])]) -> [Arc<File>; 2] {

@@ -7,19 +7,22 @@ use std::ops::Range;
 
 use super::header::{self, BLOCK};
 use super::pax;
-use crate::archive::{ArchiveError, Problem};
+use crate::archive::{ArchiveError, Problem, holes};
 use crate::tree::{Extent, Inode, Kind, Source, Tree};
 
 /// `tar` pads archives to twenty blocks by default.
 const RECORD_BYTES: u64 = 20 * BLOCK as u64;
+/// How much longer than a file's data its holes may be and still be written as zeros.
+const ZEROS_FREE_BYTES: u64 = 64 << 10;
 /// How much content is copied at once.
 const COPY_BYTES: usize = 128 << 10;
 
 /// How to write a tar archive.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct WriteOptions {
-    /// Writes files with holes in GNU's PAX format 1.0, which `tar` restores with their holes; else the holes are
-    /// written as zeros, which everybody can read.
+    /// Writes every file with holes in GNU's PAX format 1.0, which `tar` restores with their holes. Else only those
+    /// whose holes are longer than their data and 64 KiB, so that no archive is much longer than what it is made of;
+    /// the holes of the others are written as zeros, which everybody can read.
     pub sparse: bool,
 }
 
@@ -96,7 +99,9 @@ impl Writer<'_> {
         }
         match &inode.kind {
             Kind::File(source) if first_name.is_none() => {
-                let map = if self.options.sparse { sparse_map(&source.extents(), source.size_bytes()) } else { None };
+                let (data, hole) = holes::measure(&**source);
+                let sparse = self.options.sparse || hole > data.saturating_add(ZEROS_FREE_BYTES);
+                let map = if sparse { sparse_map(&source.extents(), source.size_bytes()) } else { None };
                 if map.is_some() {
                     pax::push_record(&mut records, b"GNU.sparse.major", b"1");
                     pax::push_record(&mut records, b"GNU.sparse.minor", b"0");
@@ -106,7 +111,7 @@ impl Writer<'_> {
                     name = in_folder(&name, b"GNUSparseFile.0");
                 }
                 let stored = match &map {
-                    Some(map) => map.len() as u64 + source.extents().iter().map(|extent| extent.length).sum::<u64>(),
+                    Some(map) => map.len() as u64 + data,
                     None => source.size_bytes(),
                 };
                 block.number_or_record(header::SIZE, stored, b"size", &mut records);
