@@ -76,13 +76,21 @@ impl Data {
         self.bytes.extend_from_slice(&value.to_be_bytes()[8 - bits as usize / 8..]);
     }
 
-    /// Inserts bytes at a marker; later markers move behind them.
-    pub fn insert(&mut self, marker: usize, bytes: &[u8]) {
-        let at = self.markers[marker].offset as usize;
-        self.bytes.splice(at..at, bytes.iter().copied());
-        for later in &mut self.markers[marker + 1..] {
-            later.offset += bytes.len() as u32;
+    /// Inserts text at markers, given by ascending index; later markers move behind it.
+    pub fn insert(&mut self, texts: &[(usize, String)]) {
+        let added: usize = texts.iter().map(|(_, text)| text.len()).sum();
+        let old = std::mem::take(&mut self.bytes);
+        self.bytes.reserve(old.len() + added);
+        let (mut copied, mut texts) = (0, texts.iter().peekable());
+        for (index, marker) in self.markers.iter_mut().enumerate() {
+            let at = marker.offset as usize;
+            let here = texts.next_if(|(wanted, _)| *wanted == index);
+            self.bytes.extend_from_slice(&old[copied..at]);
+            copied = at;
+            marker.offset = self.bytes.len() as u32;
+            self.bytes.extend(here.into_iter().flat_map(|(_, text)| text.bytes()));
         }
+        self.bytes.extend_from_slice(&old[copied..]);
     }
 
     /// Overwrites the cell at `offset`.

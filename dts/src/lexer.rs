@@ -13,8 +13,8 @@ use std::sync::Arc;
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::intern::Name;
 use crate::loader::LoadError;
-use crate::preprocess::{Preprocessor, scan};
-use crate::session::{INCLUDE_DEPTH, Session};
+use crate::preprocess::Preprocessor;
+use crate::session::{INCLUDE_DEPTH, Limit, NAME_LIMIT, Session};
 use crate::source::{LineMarker, Span};
 
 /// What a token is.
@@ -125,10 +125,11 @@ impl<'s, 'a> Lexer<'s, 'a> {
         loop {
             let Some(input) = self.inputs.last_mut() else { return (Token::End, Span::default()) };
             let (text, bytes) = (input.text, input.bytes.clone());
-            let start = skip_blank(&bytes, input.pos);
+            let exhausted = self.session.is_exhausted();
+            let start = if exhausted { bytes.len() } else { skip_blank(&bytes, input.pos) };
             input.pos = start;
             let span = |end: usize| Span { text, start: start as u32, end: end as u32 };
-            if start >= bytes.len() || self.session.is_exhausted() {
+            if start >= bytes.len() {
                 if self.inputs.len() > 1 {
                     self.inputs.pop();
                     continue;
@@ -176,6 +177,9 @@ impl<'s, 'a> Lexer<'s, 'a> {
             State::Name => {
                 let skip = usize::from(first == b'\\');
                 let length = rest[skip..].iter().position(|&byte| !is_name(byte)).unwrap_or(rest.len() - skip);
+                if length > NAME_LIMIT {
+                    self.error(span(start + skip + NAME_LIMIT), format!("this name is longer than {NAME_LIMIT} bytes"));
+                }
                 if length > 0 {
                     return (Token::Name(self.intern(&rest[skip..skip + length])), skip + length);
                 }
@@ -350,11 +354,13 @@ impl<'s, 'a> Lexer<'s, 'a> {
         let from = self.file_of(span);
         match self.session.search_include(&name, Some(&from)) {
             Ok(mut text) => {
-                if self.preprocess_includes && scan::has_directive(&self.session.sources.bytes(text)) {
+                if self.preprocess_includes && self.session.sources.text(text).has_directive() {
                     text = self.preprocessor.run(self.session, text);
                 }
                 let bytes = self.session.sources.bytes(text);
-                self.inputs.push(Input { text, bytes, pos: 0 });
+                if self.session.take(Limit::Text, bytes.len(), span) {
+                    self.inputs.push(Input { text, bytes, pos: 0 });
+                }
             }
             Err(LoadError::NotFound) => self.error(span, format!("Couldn't open \"{name}\": no such file")),
             Err(error) => self.error(span, format!("Couldn't open \"{name}\": {error}")),

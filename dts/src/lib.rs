@@ -186,7 +186,6 @@ pub fn preprocess(loader: &dyn Loader, path: &str, options: &Options) -> (Vec<u8
     if let Some(text) = open(&mut session, path) {
         let mut preprocessor = preprocessor(&mut session, options);
         let made = preprocessor.run(&mut session, text);
-        preprocessor.check_size(&mut session, text);
         out = session.sources.with_line_markers(made);
     }
     (out, Diagnostics { items: session.diagnostics, sources: session.sources })
@@ -225,11 +224,8 @@ fn read(session: &mut Session<'_>, path: &str, options: &Options) -> Option<ast:
         true => preprocessor(session, options),
         false => preprocess::Preprocessor::default(),
     };
-    let bytes = session.sources.bytes(text);
-    if automatic && (!options.defines.is_empty() || preprocess::scan::has_directive(&bytes)) {
-        let original = text;
+    if automatic && (!options.defines.is_empty() || session.sources.text(text).has_directive()) {
         text = preprocessor.run(session, text);
-        preprocessor.check_size(session, original);
     }
     let lexer = lexer::Lexer::new(session, &mut preprocessor, automatic, text);
     Some(parser::Parser::new(lexer).file())

@@ -8,6 +8,7 @@ use crate::data::Data;
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::intern::Name;
 use crate::lexer::{Keyword, Lexer, Token};
+use crate::session::Limit;
 use crate::source::Span;
 
 /// The mistake was reported; the caller looks for a place to go on.
@@ -149,7 +150,8 @@ impl<'s, 'a> Parser<'s, 'a> {
     fn reservations(&mut self, file: &mut File) -> Parsed<()> {
         loop {
             let mut labels = Vec::new();
-            let before = self.labels();
+            self.part(self.span)?;
+            let before = self.labels()?;
             if !self.accept_keyword(Keyword::MemReserve) {
                 if let Some(label) = before.last() {
                     // The only other thing that a label may precede here is `label: &target { }`.
@@ -167,13 +169,19 @@ impl<'s, 'a> Parser<'s, 'a> {
         }
     }
 
-    fn labels(&mut self) -> Vec<Label> {
+    /// Counts one more node, property, label or reference.
+    fn part(&mut self, span: Span) -> Parsed<()> {
+        if self.lexer.session.take(Limit::Parts, 1, span) { Ok(()) } else { Err(Abort) }
+    }
+
+    fn labels(&mut self) -> Parsed<Vec<Label>> {
         let mut labels = Vec::new();
         while let Token::Label(name) = self.token {
+            self.part(self.span)?;
             labels.push(Label { name, span: self.span });
             self.advance();
         }
-        labels
+        Ok(labels)
     }
 
     fn item(&mut self, file: &File) -> Parsed<Item> {
@@ -194,7 +202,8 @@ impl<'s, 'a> Parser<'s, 'a> {
             self.expect(b';')?;
             return Ok(Item::Omit(target));
         }
-        let label = self.labels().last().copied();
+        self.part(self.span)?;
+        let label = self.labels()?.last().copied();
         let target = self.reference("`/`, `&label`, `/delete-node/` or `/omit-if-no-ref/`")?;
         self.extend(label, target)
     }
@@ -243,7 +252,8 @@ impl<'s, 'a> Parser<'s, 'a> {
     /// Parses one property or subnode.
     fn entry(&mut self, body: &mut Body) -> Parsed<()> {
         let start = self.span;
-        let mut labels = self.labels();
+        self.part(start)?;
+        let mut labels = self.labels()?;
         if self.accept_keyword(Keyword::DeleteProperty) {
             let name = self.name("the name of the property to delete")?;
             let span = start.to(self.expect(b';')?);
@@ -259,7 +269,7 @@ impl<'s, 'a> Parser<'s, 'a> {
         let mut omit_if_no_ref = false;
         while self.accept_keyword(Keyword::OmitIfNoRef) {
             omit_if_no_ref = true;
-            labels.extend(self.labels());
+            labels.extend(self.labels()?);
         }
         let name = self.name("a property or a node")?;
         if self.token == sign(b'{') {

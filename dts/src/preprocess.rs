@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::diagnostic::{Diagnostic, Kind as Stage};
 use crate::intern::ShortMap;
-use crate::session::{INCLUDE_DEPTH, Session, TEXT_LIMIT};
+use crate::session::{INCLUDE_DEPTH, Limit, Session, TEXT_LIMIT};
 use crate::source::{Run, Span};
 use expand::{Macro, PpToken, Stream};
 use scan::{Kind, is_identifier, token};
@@ -29,8 +29,8 @@ pub(crate) struct Preprocessor {
     depth: usize,
     /// How many tokens expansion has read or made.
     spent: usize,
-    /// Set when the output outgrew its limit, after which nothing more is written.
-    full: bool,
+    /// Where the output outgrew its limit, after which nothing more is written.
+    full: Option<Span>,
 }
 
 /// A `#if` that is not yet closed.
@@ -74,6 +74,10 @@ impl Preprocessor {
     pub fn run(&mut self, session: &mut Session<'_>, text: u32) -> u32 {
         self.out.reserve(session.sources.text(text).bytes.len());
         self.file(session, text);
+        if let Some(at) = self.full.take() {
+            // The end of what may be written is the end of the limit for all text, or of this text's own.
+            session.take(Limit::Text, usize::MAX, at);
+        }
         let out = Arc::from(std::mem::take(&mut self.out));
         let runs = std::mem::take(&mut self.runs);
         let name = session.sources.text(text).name.clone();
@@ -91,7 +95,7 @@ impl Preprocessor {
     fn file(&mut self, session: &mut Session<'_>, text: u32) {
         let mut file = File { text, bytes: session.sources.bytes(text), pos: 0, conditions: Vec::new() };
         self.depth += 1;
-        while file.pos < file.bytes.len() && !self.full && !session.is_exhausted() {
+        while file.pos < file.bytes.len() && self.full.is_none() && !session.is_exhausted() {
             let start = scan::skip_blank(&file.bytes, file.pos);
             if file.bytes.get(start) == Some(&b'#') && self.directive(session, &mut file, start) {
                 continue;
@@ -193,11 +197,11 @@ impl Preprocessor {
 
     /// Appends bytes that came from `source`.
     fn push(&mut self, bytes: &[u8], source: Span, definition: Option<Span>) {
-        if bytes.is_empty() || self.full {
+        if bytes.is_empty() || self.full.is_some() {
             return;
         }
         if self.out.len() + bytes.len() > TEXT_LIMIT {
-            self.full = true;
+            self.full = Some(source);
             return;
         }
         let continues = self.runs.last().is_some_and(|last| {
@@ -216,14 +220,6 @@ impl Preprocessor {
             _ => self.runs.push(Run { out: self.out.len() as u32, source, definition }),
         }
         self.out.extend_from_slice(bytes);
-    }
-
-    /// Reports an output that outgrew its limit.
-    pub fn check_size(&self, session: &mut Session<'_>, text: u32) {
-        if self.full {
-            let span = Span { text, start: 0, end: 0 };
-            self.error(session, span, "macro expansion grows beyond 256 MiB");
-        }
     }
 
     fn too_deep(&self) -> bool {

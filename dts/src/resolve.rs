@@ -6,13 +6,14 @@ use crate::data::{Data, MarkerKind, Type};
 use crate::diagnostic::{Diagnostic, Kind, Severity};
 use crate::intern::Name;
 use crate::live::{LiveNode, LiveTree, NodeId};
+use crate::session::{VALUES_LIMIT, VALUES_MESSAGE};
 use crate::source::Span;
 use crate::{Options, PhandleFormat};
 
 /// Resolves everything; messages of dtc's resolving checks go to `report`.
 /// Returns the smallest phandle that was never tried.
 pub(crate) fn resolve(tree: &mut LiveTree, options: &Options, report: &mut dyn FnMut(Diagnostic)) -> u32 {
-    let mut resolver = Resolver { tree, options, report, used: HashSet::new(), next: 1 };
+    let mut resolver = Resolver { tree, options, report, used: HashSet::new(), next: 1, added: 0, over: false };
     resolver.names();
     resolver.explicit_phandles();
     resolver.phandle_references();
@@ -25,7 +26,7 @@ pub(crate) fn resolve(tree: &mut LiveTree, options: &Options, report: &mut dyn F
 /// `next` is what [`resolve`] returned.
 pub(crate) fn generate(tree: &mut LiveTree, options: &Options, next: u32, report: &mut dyn FnMut(Diagnostic)) {
     let used = tree.walk().into_iter().map(|id| tree.node(id).phandle).filter(|&phandle| phandle != 0).collect();
-    let mut resolver = Resolver { tree, options, report, used, next };
+    let mut resolver = Resolver { tree, options, report, used, next, added: 0, over: false };
     if options.auto_aliases {
         resolver.label_tree("aliases", false);
     }
@@ -49,6 +50,10 @@ struct Resolver<'t> {
     used: HashSet<u32>,
     /// No number below is free.
     next: u32,
+    /// Bytes that have been added to values: paths, mostly, of which a short source can ask for very many.
+    added: usize,
+    /// More than may be, which was reported.
+    over: bool,
 }
 
 fn is_phandle(phandle: u32) -> bool {
@@ -74,6 +79,16 @@ impl Resolver<'_> {
             labels: Vec::new(),
             path: Some(path),
         });
+    }
+
+    /// Counts bytes that are about to be added to values; says whether there is room, and reports once that there is not.
+    fn grow(&mut self, bytes: usize, span: Option<Span>) -> bool {
+        self.added = self.added.saturating_add(bytes);
+        if self.added > VALUES_LIMIT && !self.over {
+            self.over = true;
+            (self.report)(Diagnostic { span, ..Diagnostic::error(Kind::Syntax, Span::default(), VALUES_MESSAGE) });
+        }
+        !self.over
     }
 
     /// Drops `name` properties that only repeat the node's name; reports wrong ones.
@@ -213,6 +228,7 @@ impl Resolver<'_> {
                 if self.tree.node(id).properties[index].deleted {
                     continue;
                 }
+                let mut paths = Vec::new();
                 for marker in 0..self.tree.node(id).properties[index].value.markers.len() {
                     let here = self.tree.node(id).properties[index].value.markers[marker];
                     let MarkerKind::Path(target) = here.kind else { continue };
@@ -224,7 +240,13 @@ impl Resolver<'_> {
                     };
                     let path = self.tree.path(node) + "\0";
                     self.tree.node_mut(node).referenced = true;
-                    self.tree.node_mut(id).properties[index].value.insert(marker, path.as_bytes());
+                    if !self.grow(path.len(), Some(here.span)) {
+                        return;
+                    }
+                    paths.push((marker, path));
+                }
+                if !paths.is_empty() {
+                    self.tree.node_mut(id).properties[index].value.insert(&paths);
                 }
             }
         }
@@ -268,9 +290,13 @@ impl Resolver<'_> {
                     (self.report)(Diagnostic::warning(Kind::Syntax, span, message));
                     continue;
                 }
+                let path = self.tree.path(id) + "\0";
+                if !self.grow(path.len(), self.tree.node(id).spans.first().copied()) {
+                    return;
+                }
                 let mut value = Data::default();
                 value.mark(MarkerKind::Type(Type::String), Span::default());
-                value.bytes = (self.tree.path(id) + "\0").into_bytes();
+                value.bytes = path.into_bytes();
                 self.tree.add_property(list, &text, value);
             }
             if with_phandles {
@@ -319,6 +345,9 @@ impl Resolver<'_> {
                 continue;
             }
             let entry = format!("{path}:{property_text}:{offset}\0");
+            if !self.grow(entry.len(), Some(span)) {
+                return;
+            }
             self.append(list, &label, entry.as_bytes(), Type::String);
         }
     }

@@ -21,6 +21,45 @@ const ERROR_LIMIT: usize = 100;
 /// The largest text that is read or made, so that offsets and growing expansions stay in bounds.
 pub(crate) const TEXT_LIMIT: usize = 1 << 28;
 
+/// What one compilation may take in all, so that no source makes very much more of itself than it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// Bytes of text that is read: sources, what they include, each time anew, and what macros become.
+    Text,
+    /// Bytes of property values.
+    Values,
+    /// Nodes, properties, labels and references: what takes much more memory than text.
+    Parts,
+}
+
+impl Limit {
+    fn most(self) -> usize {
+        match self {
+            Limit::Text => 2 * TEXT_LIMIT,
+            Limit::Values => VALUES_LIMIT,
+            Limit::Parts => 2_000_000,
+        }
+    }
+
+    /// Returns what to say at the place that goes beyond.
+    fn message(self) -> &'static str {
+        match self {
+            Limit::Text => {
+                "here the text, with all that is included and expanded, grows beyond 256 MiB at once or 512 MiB in all"
+            }
+            Limit::Values => VALUES_MESSAGE,
+            Limit::Parts => "this is the 2,000,001st node, property, label or reference: too many",
+        }
+    }
+}
+
+/// The longest name of a node or property: paths, of which a tree may repeat very many, are made of them.
+pub(crate) const NAME_LIMIT: usize = 1024;
+/// The most that all property values may take.
+pub(crate) const VALUES_LIMIT: usize = 1 << 28;
+/// What to say at the value that goes beyond.
+pub(crate) const VALUES_MESSAGE: &str = "with this the property values grow beyond 256 MiB";
+
 pub(crate) struct Session<'a> {
     pub loader: &'a dyn Loader,
     pub include_dirs: &'a [String],
@@ -34,6 +73,10 @@ pub(crate) struct Session<'a> {
     includes: usize,
     /// How many errors there were, kept or not.
     errors: usize,
+    /// What was taken of each [`Limit`].
+    taken: [usize; 3],
+    /// Some limit was reached and reported; what else would be said only follows from breaking off.
+    over: bool,
 }
 
 impl<'a> Session<'a> {
@@ -48,10 +91,26 @@ impl<'a> Session<'a> {
             opened: HashMap::new(),
             includes: 0,
             errors: 0,
+            taken: [0; 3],
+            over: false,
         }
     }
 
+    /// Takes so much of a limit; says whether there was so much, and reports once, at `span`, that there was not.
+    pub fn take(&mut self, limit: Limit, amount: usize, span: Span) -> bool {
+        let taken = &mut self.taken[limit as usize];
+        *taken = taken.saturating_add(amount);
+        if *taken > limit.most() && !self.over {
+            self.report(Diagnostic::error(Kind::Syntax, span, limit.message()));
+            self.over = true;
+        }
+        !self.over
+    }
+
     pub fn report(&mut self, diagnostic: Diagnostic) {
+        if self.over {
+            return;
+        }
         if diagnostic.severity == Severity::Error {
             self.errors += 1;
             if self.errors > ERROR_LIMIT {
@@ -99,9 +158,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Says whether including went on for so long that it is better to stop.
+    /// Says whether there was so much that it is better to stop.
     pub fn is_exhausted(&self) -> bool {
-        self.includes > INCLUDE_LIMIT
+        self.over || self.includes > INCLUDE_LIMIT
     }
 
     /// Looks for a file to include, as [`Session::search`] does; refuses when there were too many.

@@ -47,6 +47,7 @@ pub struct Text {
     pub(crate) runs: Option<Vec<Run>>,
     pub(crate) markers: Vec<LineMarker>,
     line_starts: OnceLock<Vec<u32>>,
+    has_directive: OnceLock<bool>,
 }
 
 impl Text {
@@ -55,6 +56,11 @@ impl Text {
             let newlines = self.bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
             std::iter::once(0).chain(newlines.map(|(at, _)| at as u32 + 1)).collect()
         })
+    }
+
+    /// Says whether there is a preprocessing directive; looks once, however often the text is included.
+    pub(crate) fn has_directive(&self) -> bool {
+        *self.has_directive.get_or_init(|| crate::preprocess::scan::has_directive(&self.bytes))
     }
 
     /// Returns line and column of an offset, both counted from 1.
@@ -94,7 +100,14 @@ impl Sources {
 
     /// Adds preprocessed text with its way back.
     pub(crate) fn add_mapped(&mut self, name: Arc<str>, bytes: Arc<[u8]>, runs: Option<Vec<Run>>) -> u32 {
-        self.texts.push(Text { name, bytes, runs, markers: Vec::new(), line_starts: OnceLock::new() });
+        self.texts.push(Text {
+            name,
+            bytes,
+            runs,
+            markers: Vec::new(),
+            line_starts: OnceLock::new(),
+            has_directive: OnceLock::new(),
+        });
         self.texts.len() as u32 - 1
     }
 

@@ -116,3 +116,88 @@ fn expansion_is_bounded() {
     let error = dts::compile(&MemoryLoader::new().with("x.dts", text), "x.dts", &Options::default()).unwrap_err();
     assert!(error.to_string().contains("never comes to an end"));
 }
+
+/// What small sources make much of is bounded in all, and the message names the place. Returns what is said of `x.dts`.
+fn refused(loader: MemoryLoader, text: &str) -> String {
+    let options = Options { symbols: true, ..Options::default() };
+    let error = dts::compile(&loader.with("x.dts", text), "x.dts", &options).unwrap_err();
+    assert_eq!(error.items.len(), 1, "one cause, one message: {error}");
+    error.to_string()
+}
+
+#[test]
+fn values_are_bounded_in_all() {
+    let loader = || MemoryLoader::new().with("b", vec![7; 32 << 20]);
+    let values = r#"a = /incbin/("b"), /incbin/("b"); "#;
+    let text =
+        |count: usize| format!("/dts-v1/;\n/ {{ {values}\n{} }};", "n { b = /incbin/(\"b\"); };\n".repeat(count));
+    let error = refused(loader(), &text(7));
+    assert!(error.contains("--> x.dts:9:17\n") && error.contains("grow beyond 256 MiB"), "{error}");
+    // The last straw is a byte, a cell, a string.
+    let most = format!("{}\nn {{ a = /incbin/(\"b\", 0, 0x1fffff0); }};\n", "n { b = /incbin/(\"b\"); };\n".repeat(7));
+    for straw in ["[0011223344]", "<0 1 2>", "\"0123\""] {
+        let values =
+            |count: usize| format!("/dts-v1/;\n/ {{ {most}o {{ a = {}; }}; }};", vec![straw; count].join(", "));
+        let error = refused(loader(), &values(4));
+        assert!(error.contains("--> x.dts:11:") && error.contains("grow beyond 256 MiB"), "{error}");
+    }
+}
+
+#[test]
+fn text_is_bounded_in_all() {
+    // Each file includes itself before its long rest is read.
+    let rest = format!("/* {} */\n", "x".repeat(4 << 20));
+    for (line, place) in [("/include/ \"i\"\n", "--> i:1:1\n"), ("#include \"i\"\n", "--> i:1:10\n")] {
+        let error = refused(MemoryLoader::new().with("i", line.to_owned() + &rest), line);
+        assert!(error.contains(place) && error.contains("with all that is included"), "{error}");
+    }
+}
+
+#[test]
+fn expanded_text_is_bounded() {
+    // Many laughs, each a long string: few tokens, much text.
+    let text = format!("#define S \"{}\"\n/dts-v1/;\n/ {{ a =\n{} S; }};", "x".repeat(1 << 20), "S, S,\n".repeat(300));
+    let error = refused(MemoryLoader::new(), &text);
+    assert!(error.contains("--> x.dts:131:4\n") && error.contains("256 MiB at once"), "{error}");
+}
+
+#[test]
+fn parts_are_bounded_in_all() {
+    let nodes = "l:".repeat(100_000) + "a{};";
+    let text = format!("/dts-v1/;\n/ {{ {} }};", "\nn { /include/ \"i\"\n};".repeat(100));
+    let error = refused(MemoryLoader::new().with("i", nodes), &text);
+    assert!(error.contains("--> i:1:") && error.contains("too many"), "{error}");
+}
+
+#[test]
+fn paths_are_bounded_in_all() {
+    let name = "n".repeat(1000);
+    let deep = |inner: &str| {
+        format!("/dts-v1/;\n/ {{ {} {inner} {} }};", format!("{name} {{ ").repeat(100), "}; ".repeat(100))
+    };
+    let error =
+        refused(MemoryLoader::new(), &format!("{}\n/ {{ r = {} &l; }};", deep("l: a { };"), "&l, ".repeat(3000)));
+    assert!(error.contains("--> x.dts:3:") && error.contains("grow beyond 256 MiB"), "{error}");
+    let labels: String = (0..3000).map(|index| format!("\nl{index}: a{index} {{ }};")).collect();
+    let error = refused(MemoryLoader::new(), &deep(&labels));
+    assert!(error.contains("grow beyond 256 MiB"), "{error}");
+    let error = refused(MemoryLoader::new(), &format!("/dts-v1/;\n/ {{ {} {{ }}; }};", "n".repeat(1025)));
+    assert!(error.contains("this name is longer than 1024 bytes"), "{error}");
+}
+
+/// A token that doubles with each level of nesting stays one token.
+#[test]
+fn pasting_is_bounded() {
+    for body in ["x##x", "#x", "s x##x"] {
+        let text = format!(
+            "#define P(x) {body}\n#define D(x) P(x)\n/dts-v1/;\n/ {{ a = {}a{}; }};",
+            "D(".repeat(60),
+            ")".repeat(60)
+        );
+        let error = dts::compile(&MemoryLoader::new().with("x.dts", text), "x.dts", &Options::default()).unwrap_err();
+        assert!(body == "#x" || error.to_string().contains("--> x.dts:4:9\n"), "{error}");
+    }
+    let chain = format!("#define C {}a\n/dts-v1/;\n/ {{ C; }};", "a##".repeat(1_000_000));
+    let error = dts::compile(&MemoryLoader::new().with("x.dts", chain), "x.dts", &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("--> x.dts:3:5\n"), "{error}");
+}

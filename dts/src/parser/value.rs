@@ -5,25 +5,28 @@ use crate::data::{Data, MarkerKind, Type};
 use crate::diagnostic::{Diagnostic, Kind};
 use crate::lexer::{Keyword, Token};
 use crate::loader::LoadError;
+use crate::session::Limit;
 
 impl Parser<'_, '_> {
     /// Parses what stands between `=` and `;`.
     pub(super) fn value(&mut self) -> Parsed<Data> {
         let mut data = Data::default();
         loop {
-            self.value_labels(&mut data);
+            self.value_labels(&mut data)?;
+            self.part(self.span)?;
             self.piece(&mut data)?;
-            self.value_labels(&mut data);
+            self.value_labels(&mut data)?;
             if !self.accept(&sign(b',')) {
                 return Ok(data);
             }
         }
     }
 
-    fn value_labels(&mut self, data: &mut Data) {
-        for label in self.labels() {
+    fn value_labels(&mut self, data: &mut Data) -> Parsed<()> {
+        for label in self.labels()? {
             data.mark(MarkerKind::Label(label.name), label.span);
         }
+        Ok(())
     }
 
     fn piece(&mut self, data: &mut Data) -> Parsed<()> {
@@ -31,12 +34,14 @@ impl Parser<'_, '_> {
         match &mut self.token {
             Token::String(text) => {
                 let text = std::mem::take(text);
+                self.grow(text.len(), span)?;
                 data.mark(MarkerKind::Type(Type::String), span);
                 data.bytes.extend(text);
                 self.advance();
             }
             Token::LabelReference(target) | Token::PathReference(target) => {
                 let target = *target;
+                self.part(span)?;
                 data.mark(MarkerKind::Type(Type::String), span);
                 data.mark(MarkerKind::Path(target), span);
                 self.advance();
@@ -73,8 +78,14 @@ impl Parser<'_, '_> {
         data.mark(MarkerKind::Type(Type::U8), self.last);
         loop {
             match self.token {
-                Token::Byte(byte) => data.bytes.push(byte),
-                Token::Label(name) => data.mark(MarkerKind::Label(name), self.span),
+                Token::Byte(byte) => {
+                    self.grow(1, self.span)?;
+                    data.bytes.push(byte);
+                }
+                Token::Label(name) => {
+                    self.part(self.span)?;
+                    data.mark(MarkerKind::Label(name), self.span);
+                }
                 Token::Sign([b']', 0]) => {
                     self.advance();
                     return Ok(());
@@ -98,10 +109,13 @@ impl Parser<'_, '_> {
             let span = self.span;
             match self.token {
                 Token::Label(name) => {
+                    self.part(span)?;
                     data.mark(MarkerKind::Label(name), span);
                     self.advance();
                 }
                 Token::LabelReference(target) | Token::PathReference(target) => {
+                    self.part(span)?;
+                    self.grow(bits as usize / 8, span)?;
                     if bits == 32 {
                         data.mark(MarkerKind::Phandle(target), span);
                     } else {
@@ -117,11 +131,17 @@ impl Parser<'_, '_> {
                 Token::Number(_) | Token::Sign([b'(', 0]) => {
                     let value = self.integer()?;
                     self.warn_if_truncated(value, bits, span.to(self.last));
+                    self.grow(bits as usize / 8, span)?;
                     data.push(value, bits);
                 }
                 _ => return Err(self.expected("a number, `(`, a reference or `>`")),
             }
         }
+    }
+
+    /// Counts bytes that the value at `span` is about to take.
+    fn grow(&mut self, bytes: usize, span: crate::Span) -> Parsed<()> {
+        if self.lexer.session.take(Limit::Values, bytes, span) { Ok(()) } else { Err(Abort) }
     }
 
     /// Bits above the element must be all zero, or all one as in a negative number.
@@ -164,7 +184,11 @@ impl Parser<'_, '_> {
         let offset = usize::try_from(offset).unwrap_or(usize::MAX);
         let length = length.map_or(usize::MAX, |length| usize::try_from(length).unwrap_or(usize::MAX));
         match bytes.get(offset..) {
-            Some(rest) => data.bytes.extend_from_slice(&rest[..length.min(rest.len())]),
+            Some(rest) => {
+                let part = &rest[..length.min(rest.len())];
+                self.grow(part.len(), start.to(end))?;
+                data.bytes.extend_from_slice(part);
+            }
             None => self.report(name_span, format!("Couldn't seek to offset {offset} in \"{name}\"")),
         }
         Ok(())

@@ -7,7 +7,7 @@ use super::expand::{Macro, tokens_of};
 use super::scan::{Kind, line_end, skip_blank, token};
 use super::{Condition, File, Preprocessor, condition};
 use crate::loader::LoadError;
-use crate::session::Session;
+use crate::session::{Limit, Session};
 use crate::source::Span;
 
 impl Preprocessor {
@@ -112,6 +112,9 @@ impl Preprocessor {
 
     fn evaluate(&mut self, session: &mut Session<'_>, file: &File, end: usize) -> bool {
         let at = file.span(skip_blank(&file.bytes, file.pos).min(end), end);
+        if !self.spend(session, at, end.saturating_sub(file.pos)) {
+            return false;
+        }
         let mut tokens = tokens_of(&file.bytes, file.pos, end);
         condition::replace_defined(&mut tokens, |name| self.macros.contains_key(name));
         let tokens = self.expand_list(session, tokens, at);
@@ -144,8 +147,8 @@ impl Preprocessor {
         let start = skip_blank(&bytes, start).min(end);
         let new = Macro { name: span, parameters, variadic, text: bytes.clone(), start, end, tokens: OnceCell::new() };
         let key = &bytes[name.start..name.end];
-        match self.macros.get(key) {
-            Some(old) if old.name != span && !old.same(&new) => {
+        match self.macros.get(key).cloned() {
+            Some(old) if old.name != span && !self.same(session, &old, &new) => {
                 let old = old.name;
                 let message = format!("macro {} is defined anew", String::from_utf8_lossy(key));
                 session.report(
@@ -165,6 +168,9 @@ impl Preprocessor {
         let mut written = bytes[start..end].trim_ascii().to_vec();
         let at = file.span(start, end);
         if !matches!(written.first(), Some(b'"' | b'<')) {
+            if !self.spend(session, at, end - start) {
+                return;
+            }
             let tokens = self.expand_list(session, tokens_of(&bytes, start, end), at);
             written = tokens.iter().flat_map(|token| token.bytes().to_vec()).collect();
         }
@@ -183,7 +189,11 @@ impl Preprocessor {
         let from = session.sources.text(file.text).name.clone();
         match session.search_include(&name, (close == b'"').then_some(&*from)) {
             Ok(text) if self.once.contains(&text) => {}
-            Ok(text) => self.file(session, text),
+            Ok(text) => {
+                if session.take(Limit::Text, session.sources.text(text).bytes.len(), at) {
+                    self.file(session, text);
+                }
+            }
             Err(LoadError::NotFound) => {
                 let folders = session.include_dirs.join(", ");
                 let searched = if folders.is_empty() { String::new() } else { format!(", nor in {folders}") };

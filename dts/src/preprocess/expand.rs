@@ -15,6 +15,9 @@ use crate::source::Span;
 /// In all, expansion may not read or make more tokens than this.
 const TOKEN_LIMIT: usize = 8_000_000;
 
+/// So many bytes of a token that `##` or `#` makes count as a token: those can grow where the number of tokens does not.
+const BYTES_PER_TOKEN: usize = 4;
+
 /// Arguments are expanded by recursion, which ends here.
 const NESTING_LIMIT: usize = 100;
 
@@ -62,16 +65,9 @@ pub(crate) struct Macro {
 }
 
 impl Macro {
-    fn body(&self) -> &[PpToken] {
-        self.tokens.get_or_init(|| tokens_of(&self.text, self.start, self.end))
-    }
-
-    /// Says whether two definitions mean the same, blanks aside.
-    pub fn same(&self, other: &Macro) -> bool {
-        let (mine, theirs) = (self.body(), other.body());
-        self.parameters == other.parameters
-            && mine.len() == theirs.len()
-            && mine.iter().zip(theirs).all(|(a, b)| a.is(b.bytes()))
+    /// How much is to be cut into tokens yet.
+    fn uncut(&self) -> usize {
+        if self.tokens.get().is_some() { 0 } else { self.end - self.start }
     }
 }
 
@@ -184,13 +180,29 @@ impl Preprocessor {
     }
 
     /// Counts tokens; says whether there may be more, and reports once that there may not.
-    fn spend(&mut self, session: &mut Session<'_>, at: Span, tokens: usize) -> bool {
+    pub(super) fn spend(&mut self, session: &mut Session<'_>, at: Span, tokens: usize) -> bool {
         let before = self.spent;
         self.spent = before.saturating_add(tokens);
         if before <= TOKEN_LIMIT && self.spent > TOKEN_LIMIT {
             self.error(session, at, "expanding this macro never comes to an end");
         }
         self.spent <= TOKEN_LIMIT
+    }
+
+    /// Returns a macro's tokens; nothing where cutting it into them would go beyond the limit.
+    fn body<'m>(&mut self, session: &mut Session<'_>, at: Span, found: &'m Macro) -> Option<&'m [PpToken]> {
+        // As many tokens as bytes, at worst.
+        let affordable = self.spend(session, at, found.uncut());
+        affordable.then(|| &**found.tokens.get_or_init(|| tokens_of(&found.text, found.start, found.end)))
+    }
+
+    /// Says whether two definitions mean the same, blanks aside.
+    pub(super) fn same(&mut self, session: &mut Session<'_>, old: &Macro, new: &Macro) -> bool {
+        let Some(theirs) = self.body(session, new.name, old) else { return true };
+        let Some(mine) = self.body(session, new.name, new) else { return true };
+        old.parameters == new.parameters
+            && mine.len() == theirs.len()
+            && mine.iter().zip(theirs).all(|(a, b)| a.is(b.bytes()))
     }
 
     /// Expands a list of tokens on its own.
@@ -241,7 +253,10 @@ impl Preprocessor {
         nesting: usize,
     ) -> Option<bool> {
         let mut tokens = match &found.parameters {
-            None => paste_all(found.body()),
+            None => match self.paste_all(session, at, &found) {
+                Some(tokens) => tokens,
+                None => return Some(false),
+            },
             Some(parameters) => {
                 if !stream.open_parenthesis() {
                     return None;
@@ -322,7 +337,7 @@ impl Preprocessor {
         arguments: Vec<Vec<PpToken>>,
         nesting: usize,
     ) -> Vec<PpToken> {
-        let body = found.body();
+        let Some(body) = self.body(session, at, found) else { return Vec::new() };
         let position = |token: &PpToken| parameters.iter().position(|name| token.is(name));
         let mut expanded: Vec<Option<Vec<PpToken>>> = vec![None; arguments.len()];
         let mut out: Vec<PpToken> = Vec::new();
@@ -367,16 +382,21 @@ impl Preprocessor {
             } else {
                 piece.push(token.clone());
             }
+            let mut made_bytes = 0;
+            if token.is(b"#") {
+                made_bytes = piece.iter().map(|token| token.bytes().len()).sum();
+            }
             if pasting && !piece.is_empty() {
                 let right = piece.remove(0);
                 match out.pop() {
                     Some(left) => out.push(paste(&left, &right)),
                     None => out.push(right),
                 }
+                made_bytes += out.last().map_or(0, |made| made.bytes().len());
             }
             // An empty argument leaves the left side for the next `##`, or begins one.
             pasting = false;
-            let piece_length = piece.len() + 1;
+            let piece_length = piece.len() + 1 + made_bytes / BYTES_PER_TOKEN;
             out.append(&mut piece);
             if !self.spend(session, at, piece_length) {
                 return Vec::new();
@@ -384,23 +404,28 @@ impl Preprocessor {
         }
         out
     }
-}
 
-/// Does the `##` of an object-like macro.
-fn paste_all(body: &[PpToken]) -> Vec<PpToken> {
-    let mut out: Vec<PpToken> = Vec::with_capacity(body.len());
-    let mut pasting = false;
-    for token in body {
-        if token.kind == Kind::Paste && !out.is_empty() {
-            pasting = true;
-        } else if pasting && let Some(left) = out.pop() {
-            out.push(paste(&left, token));
-            pasting = false;
-        } else {
-            out.push(token.clone());
+    /// Returns the body of an object-like macro with its `##` done; nothing where that goes beyond the limit.
+    fn paste_all(&mut self, session: &mut Session<'_>, at: Span, found: &Macro) -> Option<Vec<PpToken>> {
+        let body = self.body(session, at, found)?;
+        let mut out: Vec<PpToken> = Vec::with_capacity(body.len());
+        let mut pasting = false;
+        for token in body {
+            if token.kind == Kind::Paste && !out.is_empty() {
+                pasting = true;
+            } else if pasting && let Some(left) = out.pop() {
+                let made = paste(&left, token);
+                if !self.spend(session, at, made.bytes().len() / BYTES_PER_TOKEN) {
+                    return None;
+                }
+                out.push(made);
+                pasting = false;
+            } else {
+                out.push(token.clone());
+            }
         }
+        Some(out)
     }
-    out
 }
 
 fn paste(left: &PpToken, right: &PpToken) -> PpToken {
