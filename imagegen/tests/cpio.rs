@@ -2,37 +2,25 @@
 
 #[path = "support/dump.rs"]
 mod dump;
+#[path = "support/source.rs"]
+mod source;
 #[path = "support/tools.rs"]
 mod tools;
 
 use std::fs::File;
-use std::io::Write;
-use std::path::Path;
 use std::sync::Arc;
 
 use dump::dump;
 use imagegen::archive::filter::Pattern;
-use imagegen::archive::folder::{self, Keep};
 use imagegen::archive::{ArchiveError, ReadOptions, Summary, cpio};
 use imagegen::tree::{Kind, Metadata, Timestamp, Tree};
 use proptest::prelude::*;
+use source::{empty, file, folder_tree};
 use tools::{available, shell};
 
-fn empty() -> Tree {
-    Tree::new(Metadata::root(0o755, Timestamp::default()))
-}
-
 fn read(bytes: &[u8]) -> Result<(Tree, Summary), ArchiveError> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(bytes).unwrap();
     let mut tree = empty();
-    cpio::read_into(&mut tree, &Arc::new(file), &ReadOptions::default()).map(|summary| (tree, summary))
-}
-
-fn folder_tree(path: &Path) -> Tree {
-    let mut tree = empty();
-    folder::read_into(&mut tree, path, &ReadOptions::default(), Keep::Everything).unwrap();
-    tree
+    cpio::read_into(&mut tree, &file(bytes), &ReadOptions::default()).map(|summary| (tree, summary))
 }
 
 fn written(tree: &Tree) -> Vec<u8> {
@@ -97,7 +85,7 @@ fn gnu_cpio_lists_and_extracts_what_is_written() {
     }
     // Devices and owners need root; everything else comes back as it was.
     shell("mkdir out; cd out; cpio -idm --quiet --no-preserve-owner -f 'dev/*' 'run/socket' <../a.cpio", temp.path());
-    let out = folder_tree(&temp.path().join("out"));
+    let out = folder_tree(&temp.path().join("out"), None);
     let plain = |tree: &Tree| -> Vec<String> {
         let text = dump(tree);
         let kept = text
@@ -132,7 +120,7 @@ fn archives_of_gnu_cpio_are_read_like_the_folder_itself() {
     for format in ["newc", "crc"] {
         shell(&format!("cd top; find . | cpio -o --quiet -H {format} >../a.cpio"), temp.path());
         let bytes = std::fs::read(temp.path().join("a.cpio")).unwrap();
-        assert_eq!(dump(&read(&bytes).unwrap().0), dump(&folder_tree(&temp.path().join("top"))), "{format}");
+        assert_eq!(dump(&read(&bytes).unwrap().0), dump(&folder_tree(&temp.path().join("top"), None)), "{format}");
         if format == "crc" {
             let mut broken = bytes;
             let at = broken.windows(5).position(|window| window == b"hello").unwrap();
@@ -145,9 +133,7 @@ fn archives_of_gnu_cpio_are_read_like_the_folder_itself() {
 /// newc brings a file's content with its last name; it is the file's whichever of the names are taken.
 #[test]
 fn a_filter_leaves_linked_files_their_content() {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&written(&sample())).unwrap();
-    let file = Arc::new(file);
+    let file = file(&written(&sample()));
     let busy = b"busy".repeat(50_001);
     // The names in the archive's order: bin/busybox, bin/sh, and sbin/init, which has the content.
     for (include, exclude, names) in [
@@ -213,7 +199,7 @@ fn broken_archives_are_refused_with_member_and_offset() {
 fn a_file_too_long_for_the_format_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     File::create(folder.path().join("huge")).unwrap().set_len(1 << 32).unwrap();
-    let error = cpio::write(&folder_tree(folder.path()), &mut std::io::sink()).unwrap_err();
+    let error = cpio::write(&folder_tree(folder.path(), None), &mut std::io::sink()).unwrap_err();
     assert!(error.to_string().contains("member `huge`") && error.to_string().contains("4 GiB"), "{error}");
 }
 

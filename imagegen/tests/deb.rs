@@ -2,6 +2,8 @@
 
 #[path = "support/dump.rs"]
 mod dump;
+#[path = "support/source.rs"]
+mod source;
 #[path = "support/tools.rs"]
 mod tools;
 
@@ -16,17 +18,8 @@ use imagegen::archive::{ReadOptions, deb, tar};
 use imagegen::decompress;
 use imagegen::tree::{Metadata, Timestamp, Tree};
 use proptest::prelude::*;
+use source::{empty, file, folder_tree};
 use tools::{available, shell};
-
-fn empty() -> Tree {
-    Tree::new(Metadata::root(0o755, Timestamp::default()))
-}
-
-fn file(bytes: &[u8]) -> Arc<File> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(bytes).unwrap();
-    Arc::new(file)
-}
 
 /// Opens a package, unpacks it and reads its tar.
 fn unpack(package: &Arc<File>) -> Result<(deb::Deb, Tree), String> {
@@ -94,14 +87,7 @@ fn packages_of_every_compression_are_what_dpkg_extracts() {
         let names: Vec<_> = deb.control_files.iter().map(|(name, _)| String::from_utf8_lossy(name)).collect();
         assert_eq!(names, ["conffiles", "control", "postinst"]);
         shell("rm -rf x; dpkg-deb -x p.deb x", temp.path());
-        let mut theirs = empty();
-        folder::read_into(
-            &mut theirs,
-            &temp.path().join("x"),
-            &ReadOptions { owner: Some((0, 0)), ..ReadOptions::default() },
-            Keep::Everything,
-        )
-        .unwrap();
+        let theirs = folder_tree(&temp.path().join("x"), Some((0, 0)));
         assert_eq!(dump(&tree), dump(&theirs), "{compression}");
         let mut data = Vec::new();
         deb.data().unwrap().read_to_end(&mut data).unwrap();

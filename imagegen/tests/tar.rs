@@ -2,31 +2,22 @@
 
 #[path = "support/dump.rs"]
 mod dump;
+#[path = "support/source.rs"]
+mod source;
 #[path = "support/tools.rs"]
 mod tools;
 
 use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
 use dump::{content, dump};
 use imagegen::archive::filter::Pattern;
-use imagegen::archive::folder::{self, Keep};
 use imagegen::archive::{ArchiveError, ReadOptions, Summary, cpio, tar};
 use imagegen::tree::{Kind, Metadata, Timestamp, Tree};
 use proptest::prelude::*;
+use source::{empty, file, folder_tree};
 use tools::{available, shell};
-
-fn empty() -> Tree {
-    Tree::new(Metadata::root(0o755, Timestamp::default()))
-}
-
-fn file(bytes: &[u8]) -> Arc<File> {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(bytes).unwrap();
-    Arc::new(file)
-}
 
 fn read(bytes: &[u8], options: &ReadOptions) -> Result<(Tree, Summary), ArchiveError> {
     let mut tree = empty();
@@ -36,12 +27,6 @@ fn read(bytes: &[u8], options: &ReadOptions) -> Result<(Tree, Summary), ArchiveE
 fn read_path(path: &Path) -> Tree {
     let mut tree = empty();
     tar::read_into(&mut tree, &Arc::new(File::open(path).unwrap()), &ReadOptions::default()).unwrap();
-    tree
-}
-
-fn folder_tree(path: &Path) -> Tree {
-    let mut tree = empty();
-    folder::read_into(&mut tree, path, &ReadOptions::default(), Keep::Everything).unwrap();
     tree
 }
 
@@ -149,7 +134,7 @@ fn every_format_of_gnu_tar_is_read_like_the_folder_itself() {
     }
     let temp = tempfile::tempdir().unwrap();
     sample(temp.path());
-    let expected = dump(&folder_tree(&temp.path().join("top")));
+    let expected = dump(&folder_tree(&temp.path().join("top"), None));
     let formats = [
         "--format=v7 --exclude=pipe",
         "--format=ustar",
@@ -309,11 +294,11 @@ fn gnu_tar_extracts_what_is_written() {
     }
     let temp = tempfile::tempdir().unwrap();
     sample(temp.path());
-    let tree = folder_tree(&temp.path().join("top"));
+    let tree = folder_tree(&temp.path().join("top"), None);
     for sparse in [false, true] {
         std::fs::write(temp.path().join("b.tar"), written(&tree, sparse)).unwrap();
         shell("rm -rf out; mkdir out; tar -C out -xpf b.tar", temp.path());
-        assert_eq!(dump(&folder_tree(&temp.path().join("out"))), dump(&tree), "sparse: {sparse}");
+        assert_eq!(dump(&folder_tree(&temp.path().join("out"), None)), dump(&tree), "sparse: {sparse}");
         let back = read_path(&temp.path().join("b.tar"));
         assert_eq!(dump(&back), dump(&tree), "sparse: {sparse}");
         let blocks = shell("du -B1 out/holes | cut -f1", temp.path());
