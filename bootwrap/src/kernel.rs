@@ -12,7 +12,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 pub const SIZE_MAX: u64 = 256 << 20;
 /// What a packed stream may ask for to be unpacked: a guard against bombs, too. `xz -9` needs 65 MiB; kernels are also packed with
 /// dictionaries of 128 MiB (Linux: scripts/xz_wrap.sh); the format itself would allow 4 GiB.
-const MEMORY_MAX: u64 = 256 << 20;
+pub const MEMORY_MAX: u64 = 256 << 20;
 const HEADER_BYTES: usize = 64;
 const IMAGE_MAGIC: &[u8] = b"ARM\x64";
 /// An Image that is packed in a zboot that is packed in gzip is the deepest sensible.

@@ -16,7 +16,7 @@ use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 /// The most memory an xz stream may ask for, in KiB: `xz -9` needs 65 MiB, and 64 MiB dictionaries are the largest
 /// that packages use; the format itself would allow 4 GiB.
-const XZ_MEMORY_MAX_KIB: u32 = 256 * 1024;
+pub const XZ_MEMORY_MAX_KIB: u32 = 256 * 1024;
 /// The largest zstd window accepted, in bytes: what `zstd --ultra` writes without `--long`.
 const ZSTD_WINDOW_MAX_BYTES: u64 = 128 << 20;
 

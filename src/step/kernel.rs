@@ -48,6 +48,13 @@ mod tests {
     use crate::step::{Content, Digest, NoPackages};
     use crate::task::Silent;
 
+    /// Two libraries that know nothing of each other unpack xz: what one takes, a kernel or a package, the other does too.
+    #[test]
+    fn packages_and_kernels_may_ask_for_the_same_memory() {
+        let packages = u64::from(imagegen::decompress::XZ_MEMORY_MAX_KIB) << 10;
+        assert_eq!(packages, bootwrap::kernel::MEMORY_MAX);
+    }
+
     fn kernel(bytes: impl Into<std::borrow::Cow<'static, [u8]>>) -> Result<Vec<u8>> {
         let folder = tempfile::tempdir().unwrap();
         let inputs = [Given { name: INPUT.into(), content: Content::Bytes(bytes.into()) }];
