@@ -25,6 +25,7 @@ mod live;
 mod loader;
 mod lower;
 mod parser;
+mod precedence;
 mod preprocess;
 mod resolve;
 mod session;

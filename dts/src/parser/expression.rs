@@ -2,23 +2,16 @@
 
 use super::{Parsed, Parser, sign};
 use crate::lexer::Token;
+use crate::precedence::LEVELS;
 
 /// Parentheses and unary operators may nest this deep.
 const DEPTH_LIMIT: usize = 200;
 
-/// Binary operators from the loosest to the tightest.
-const LEVELS: [&[&[u8; 2]]; 10] = [
-    &[b"||"],
-    &[b"&&"],
-    &[b"|\0"],
-    &[b"^\0"],
-    &[b"&\0"],
-    &[b"==", b"!="],
-    &[b"<\0", b">\0", b"<=", b">="],
-    &[b"<<", b">>"],
-    &[b"+\0", b"-\0"],
-    &[b"*\0", b"/\0", b"%\0"],
-];
+/// Returns how the lexer writes an operator.
+fn sign_of(operator: &str) -> [u8; 2] {
+    let bytes = operator.as_bytes();
+    [bytes[0], *bytes.get(1).unwrap_or(&0)]
+}
 
 impl Parser<'_, '_> {
     /// Parses a literal or an expression in parentheses.
@@ -57,7 +50,7 @@ impl Parser<'_, '_> {
         let start = self.span;
         let mut left = self.binary(level + 1, depth)?;
         while let Token::Sign(found) = self.token
-            && operators.contains(&&found)
+            && operators.iter().any(|operator| sign_of(operator) == found)
         {
             self.advance();
             let right = self.binary(level + 1, depth)?;

@@ -2,6 +2,7 @@
 
 use super::expand::PpToken;
 use super::scan::Kind;
+use crate::precedence::LEVELS;
 
 /// Parentheses and unary operators may nest this deep.
 const DEPTH_LIMIT: usize = 200;
@@ -55,25 +56,11 @@ struct Parser<'t> {
     depth: usize,
 }
 
-/// Binary operators from the loosest to the tightest.
-const LEVELS: [&[&[u8]]; 10] = [
-    &[b"||"],
-    &[b"&&"],
-    &[b"|"],
-    &[b"^"],
-    &[b"&"],
-    &[b"==", b"!="],
-    &[b"<=", b">=", b"<", b">"],
-    &[b"<<", b">>"],
-    &[b"+", b"-"],
-    &[b"*", b"/", b"%"],
-];
-
 impl Parser<'_> {
     /// Takes one of the operators.
-    fn operator(&mut self, wanted: &[&'static [u8]]) -> Option<&'static [u8]> {
+    fn operator(&mut self, wanted: &[&'static str]) -> Option<&'static str> {
         let (first, rest) = self.tokens.split_first()?;
-        let found = *wanted.iter().find(|name| first.kind == Kind::Other && first.is(name))?;
+        let found = *wanted.iter().find(|name| first.kind == Kind::Other && first.is(name.as_bytes()))?;
         self.tokens = rest;
         Some(found)
     }
@@ -81,12 +68,12 @@ impl Parser<'_> {
     /// `needed` is false where the value cannot matter, so that division by zero there is no error.
     fn conditional(&mut self, needed: bool) -> Result<Value, String> {
         let test = self.binary(0, needed)?;
-        if self.operator(&[b"?"]).is_none() {
+        if self.operator(&["?"]).is_none() {
             return Ok(test);
         }
         self.nest()?;
         let yes = self.conditional(needed && test.bits != 0)?;
-        if self.operator(&[b":"]).is_none() {
+        if self.operator(&[":"]).is_none() {
             return Err("`?` has no `:`".into());
         }
         let no = self.conditional(needed && test.bits == 0)?;
@@ -105,8 +92,8 @@ impl Parser<'_> {
         while let Some(operator) = self.operator(operators) {
             let right_needed = needed
                 && match operator {
-                    b"||" => left.bits == 0,
-                    b"&&" => left.bits != 0,
+                    "||" => left.bits == 0,
+                    "&&" => left.bits != 0,
                     _ => true,
                 };
             let right = self.binary(level + 1, right_needed)?;
@@ -116,22 +103,22 @@ impl Parser<'_> {
     }
 
     fn unary(&mut self, needed: bool) -> Result<Value, String> {
-        if let Some(operator) = self.operator(&[b"!", b"~", b"-", b"+"]) {
+        if let Some(operator) = self.operator(&["!", "~", "-", "+"]) {
             self.nest()?;
             let value = self.unary(needed)?;
             self.depth -= 1;
             return Ok(match operator {
-                b"!" => Value::truth(value.bits == 0),
-                b"~" => Value { bits: !value.bits, ..value },
-                b"-" => Value { bits: value.bits.wrapping_neg(), ..value },
+                "!" => Value::truth(value.bits == 0),
+                "~" => Value { bits: !value.bits, ..value },
+                "-" => Value { bits: value.bits.wrapping_neg(), ..value },
                 _ => value,
             });
         }
-        if self.operator(&[b"("]).is_some() {
+        if self.operator(&["("]).is_some() {
             self.nest()?;
             let value = self.conditional(needed)?;
             self.depth -= 1;
-            return match self.operator(&[b")"]) {
+            return match self.operator(&[")"]) {
                 Some(_) => Ok(value),
                 None => Err("a `(` is never closed".into()),
             };
@@ -163,7 +150,7 @@ fn number(text: &[u8]) -> Result<Value, String> {
     Ok(Value { bits, unsigned })
 }
 
-fn apply(operator: &[u8], left: Value, right: Value, needed: bool) -> Result<Value, String> {
+fn apply(operator: &str, left: Value, right: Value, needed: bool) -> Result<Value, String> {
     let unsigned = left.unsigned | right.unsigned;
     let (a, b) = (left.bits, right.bits);
     let (x, y) = (a as i64, b as i64);
@@ -171,27 +158,27 @@ fn apply(operator: &[u8], left: Value, right: Value, needed: bool) -> Result<Val
     let value = |bits: u64| Value { bits, unsigned };
     let shift = b.min(64) as u32;
     Ok(match operator {
-        b"||" => Value::truth(a != 0 || b != 0),
-        b"&&" => Value::truth(a != 0 && b != 0),
-        b"|" => value(a | b),
-        b"^" => value(a ^ b),
-        b"&" => value(a & b),
-        b"==" => Value::truth(a == b),
-        b"!=" => Value::truth(a != b),
-        b"<" => Value::truth(less),
-        b">=" => Value::truth(!less),
-        b"<=" => Value::truth(less || a == b),
-        b">" => Value::truth(!less && a != b),
-        b"<<" => Value { bits: a.checked_shl(shift).unwrap_or(0), ..left },
-        b">>" if left.unsigned => Value { bits: a.checked_shr(shift).unwrap_or(0), ..left },
-        b">>" => Value { bits: (x >> shift.min(63)) as u64, ..left },
-        b"+" => value(a.wrapping_add(b)),
-        b"-" => value(a.wrapping_sub(b)),
-        b"*" => value(a.wrapping_mul(b)),
+        "||" => Value::truth(a != 0 || b != 0),
+        "&&" => Value::truth(a != 0 && b != 0),
+        "|" => value(a | b),
+        "^" => value(a ^ b),
+        "&" => value(a & b),
+        "==" => Value::truth(a == b),
+        "!=" => Value::truth(a != b),
+        "<" => Value::truth(less),
+        ">=" => Value::truth(!less),
+        "<=" => Value::truth(less || a == b),
+        ">" => Value::truth(!less && a != b),
+        "<<" => Value { bits: a.checked_shl(shift).unwrap_or(0), ..left },
+        ">>" if left.unsigned => Value { bits: a.checked_shr(shift).unwrap_or(0), ..left },
+        ">>" => Value { bits: (x >> shift.min(63)) as u64, ..left },
+        "+" => value(a.wrapping_add(b)),
+        "-" => value(a.wrapping_sub(b)),
+        "*" => value(a.wrapping_mul(b)),
         _ if b == 0 && needed => return Err("division by zero in this condition".into()),
         _ if b == 0 => value(0),
-        b"/" if unsigned => value(a / b),
-        b"/" => value(x.wrapping_div(y) as u64),
+        "/" if unsigned => value(a / b),
+        "/" => value(x.wrapping_div(y) as u64),
         _ if unsigned => value(a % b),
         _ => value(x.wrapping_rem(y) as u64),
     })
