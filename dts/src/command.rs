@@ -86,9 +86,12 @@ const OPTIONS: [Row; 26] = [
     (0, "message-format", "FORMAT", "of messages: rich, dtc"),
 ];
 
-/// Returns the text for `--help`.
-pub fn help() -> String {
-    let mut text = String::from("Usage: dts [options] [input | -]\n\nOptions:\n");
+/// Returns the text for `--help`, which names the companions.
+pub fn help(companions: &str) -> String {
+    let mut text = format!(
+        "Usage: dts [options] [input | -]\n       dts COMPANION ...\n\nCompanions, which also go by their own names where a \
+         link has one: {companions}\n\nOptions:\n"
+    );
     for (short, long, argument, does) in OPTIONS {
         let short = if short == 0 { "    ".to_string() } else { format!("-{}, ", char::from(short)) };
         text += &format!("  {:<34}{does}\n", format!("{short}--{long} {argument}"));

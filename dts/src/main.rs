@@ -1,6 +1,7 @@
 //! The command `dts`: files in, files out, an exit code; everything else is the library.
 
 mod command;
+mod companion;
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::Path;
@@ -16,21 +17,47 @@ const COMPATIBLE_VERSION: &str = "1.8.1";
 const FOLDER_DEPTH: usize = fdt::MAX_DEPTH;
 
 fn main() -> ExitCode {
-    let request = match command::parse(std::env::args().skip(1)) {
+    let mut arguments = std::env::args_os().map(|argument| argument.to_string_lossy().into_owned());
+    let called = arguments.next().unwrap_or_default();
+    let arguments: Vec<String> = arguments.collect();
+    // A companion is called by its own name, through a link, or as the first argument.
+    let own_name = Path::new(&called).file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let outcome = companion::run(own_name, &arguments, &Files)
+        .or_else(|| companion::run(arguments.first()?, &arguments[1..], &Files));
+    if let Some(outcome) = outcome {
+        return finish(outcome);
+    }
+    let request = match command::parse(arguments) {
         Ok(request) => request,
         Err(message) => return fatal(&message),
     };
     match request {
         Request::Help => {
-            print!("{}", command::help());
+            print!("{}", command::help(&companion::names().collect::<Vec<_>>().join(", ")));
             ExitCode::SUCCESS
         }
         Request::Version => {
-            println!("Version: DTC {COMPATIBLE_VERSION} (dts {})", env!("CARGO_PKG_VERSION"));
+            print!("{}", version());
             ExitCode::SUCCESS
         }
         Request::Run(command) => run(&command).unwrap_or_else(|message| fatal(&message)),
     }
+}
+
+fn version() -> String {
+    format!("Version: DTC {COMPATIBLE_VERSION} (dts {})\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// Prints and writes what a companion returned.
+fn finish(outcome: companion::Outcome) -> ExitCode {
+    eprint!("{}", outcome.notes);
+    let printed = write(None, &outcome.output);
+    let written = outcome.file.map_or(Ok(()), |(name, bytes)| write(Some(&name), &bytes));
+    let error = printed.err().or(outcome.error).or(written.err());
+    error.map_or(ExitCode::SUCCESS, |error| {
+        eprintln!("{error}");
+        ExitCode::from(1)
+    })
 }
 
 fn fatal(message: &str) -> ExitCode {

@@ -197,23 +197,12 @@ fn keep_base_phandles(base: &Tree, overlay: &mut Tree) -> Result<(), Error> {
     Ok(())
 }
 
-/// Sets a property the way libfdt does: in place, or new and first, its name entered in the strings at once.
-fn set(base: &mut Tree, node: NodeId, name: &str, value: Vec<u8>) {
-    match base.get_mut(node, name) {
-        Some(old) => *old = value,
-        None => {
-            base.reserve_string(name);
-            base.push_property_first(node, name, value);
-        }
-    }
-}
-
 /// Merges one `__overlay__` into its target.
 fn merge(base: &mut Tree, into: NodeId, overlay: &Tree, from: NodeId) {
     let mut waiting = vec![(into, from)];
     while let Some((into, from)) = waiting.pop() {
         for property in overlay.properties(from) {
-            set(base, into, &property.name, property.value.clone());
+            base.set_in_place(into, &property.name, property.value.clone());
         }
         // Subnodes must be entered in order, each with all below it before the next, so that names reach the strings
         // block in libfdt's order; the stack hands them out from its end.
@@ -253,7 +242,7 @@ fn merge_symbols(base: &mut Tree, overlay: &Tree) -> Result<(), Error> {
         value.push('/');
         value.push_str(rest.strip_prefix('/').unwrap_or(rest));
         value.push('\0');
-        set(base, base_symbols, &symbol.name, value.into_bytes());
+        base.set_in_place(base_symbols, &symbol.name, value);
     }
     Ok(())
 }

@@ -291,8 +291,24 @@ impl Tree {
         id
     }
 
-    pub(crate) fn push_property_first(&mut self, node: NodeId, name: &str, value: Vec<u8>) {
-        self.node_mut(node).properties.insert(0, OwnedProperty { name: name.into(), value });
+    /// Sets a property as libfdt does in a flat tree: where it stands, or new and first, its name entered in the strings at once.
+    pub fn set_in_place(&mut self, node: NodeId, name: &str, value: impl Into<Vec<u8>>) {
+        let value = value.into();
+        match self.get_mut(node, name) {
+            Some(old) => *old = value,
+            None => {
+                self.reserve_string(name);
+                self.node_mut(node).properties.insert(0, OwnedProperty { name: name.into(), value });
+            }
+        }
+    }
+
+    /// Adds a subnode as libfdt does in a flat tree: before its siblings. `None` if a subnode answers to the name already.
+    pub fn add_child_in_place(&mut self, parent: NodeId, name: &str) -> Result<Option<NodeId>, Error> {
+        if name.is_empty() || name.contains(['/', '\0']) {
+            return Err(Error::BadName(name.into()));
+        }
+        Ok(self.child(parent, name).is_none().then(|| self.push_child(parent, name, Some(0))))
     }
 
     /// Returns the node at an absolute path, adding every component that is not there.
