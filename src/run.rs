@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
 use crate::recipe::Origin;
 use crate::step::{Output, PackageSource};
-use crate::task::{Cancel, Task};
+use crate::task::{Cancel, Silent};
 
 mod build;
 pub mod check;
@@ -169,19 +169,10 @@ impl Workshop {
 
 /// Looks at a plan without running it; reads `out/`, and may note digests of what it hashed if nobody else builds.
 pub fn survey(plan: &Plan, out: &Path, blame: Blame<'_>, cancel: &Arc<Cancel>) -> Result<(Vec<Surveyed>, History)> {
-    struct Watching(Arc<Cancel>);
-    impl Task for Watching {
-        fn total(&self, _bytes: u64) {}
-        fn advance(&self, _bytes: u64) {}
-        fn note(&self, _line: &str) {}
-        fn cancel(&self) -> &Cancel {
-            &self.0
-        }
-    }
     let out = if out.exists() { absolute(out)? } else { out.to_owned() };
     let store = Store::existing(&out);
     let index = Index::load(&store.folder().join("index"));
-    let surveyed = survey::survey(plan, &store, &index, blame, &Watching(cancel.clone()))?;
+    let surveyed = survey::survey(plan, &store, &index, blame, &Silent(cancel.clone()))?;
     Ok((surveyed, History::read(&out.join(&plan.recipe))))
 }
 

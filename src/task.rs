@@ -1,6 +1,7 @@
 //! What a long task is told, and tells: the one channel between work and whoever watches it.
 //! Knows nothing of terminals and nothing of steps.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Error, Kind, Result};
@@ -38,9 +39,9 @@ pub trait Task: Sync {
     fn cancel(&self) -> &Cancel;
 }
 
-/// A task nobody watches: for tests and for short work.
+/// A task that tells nobody anything, and the flag it watches: for short work, and for tests.
 #[derive(Debug, Default)]
-pub struct Silent(pub Cancel);
+pub struct Silent(pub Arc<Cancel>);
 
 impl Task for Silent {
     fn total(&self, _bytes: u64) {}

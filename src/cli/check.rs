@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -15,7 +14,7 @@ use crate::emulate::{model, qemu};
 use crate::error::{Kind, Result};
 use crate::recipe::{self, EntryContent, FileSource, Located, Origin, Recipe, TreeSource};
 use crate::run;
-use crate::task::{Cancel, Task};
+use crate::task::Silent;
 
 /// Checks all that can be known before the first long step
 ///
@@ -33,7 +32,7 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let set = args.recipe.variables()?;
     let recipe = recipe::load(&args.recipe.recipe, args.recipe.variant.as_deref(), &set)?;
     let mut wrong = inputs(&recipe);
-    let beyond = run::check::check(&recipe, &wrong, &Quiet(super::progress::options(global)?.cancel));
+    let beyond = run::check::check(&recipe, &wrong, &Silent(super::progress::options(global)?.cancel));
     // What has no place in the recipe can wait until the rest is right.
     match beyond {
         Err(error) if wrong.is_empty() || error.kind == Kind::Interrupted => return Err(error),
@@ -164,16 +163,4 @@ fn programs(recipe: &Recipe) -> Option<String> {
         return None;
     }
     Some(format!("cannot find {}: `run` and `test` will need it; {advice}", wanted.display()))
-}
-
-/// Progress for nobody, and the flag that says stop.
-struct Quiet(Arc<Cancel>);
-
-impl Task for Quiet {
-    fn total(&self, _bytes: u64) {}
-    fn advance(&self, _bytes: u64) {}
-    fn note(&self, _line: &str) {}
-    fn cancel(&self) -> &Cancel {
-        &self.0
-    }
 }

@@ -224,7 +224,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let index = Index::load(&folder.path().join("index"));
         let blame = |_: &Origin, message: String| Error::new(Kind::Recipe, message);
-        let measure = Measure { index: &index, blame: &blame, task: &Silent(crate::task::Cancel::default()) };
+        let measure = Measure { index: &index, blame: &blame, task: &Silent::default() };
         let mut looks = Looks::new();
         measure.lines(&Input { name: "x".into(), source, origin: None }, None, &mut looks).unwrap();
         looks
@@ -272,7 +272,7 @@ mod tests {
         let measure = Measure {
             index: &index,
             blame: &blame,
-            task: &Meddler(path.clone(), Silent(crate::task::Cancel::default())),
+            task: &Meddler(path.clone(), Silent::default()),
         };
         let mut looks = Looks::new();
         let source = InputSource::File { path, sha256: None, mode: false };
