@@ -26,6 +26,7 @@ pub mod explain;
 pub mod history;
 pub mod index;
 pub mod measure;
+pub mod preview;
 pub mod publish;
 pub mod queue;
 pub mod signal;

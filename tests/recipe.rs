@@ -322,9 +322,6 @@ files."/b" = {{ tarball = "b.tar", file = "b" }}
     )
     .unwrap();
     let (code, out, err) = check();
-    assert_eq!(
-        (code, out.as_str()),
-        (Some(0), "local: 1 kernel, 1 file system, 0 guests, 0 test steps: no errors\n"),
-        "{err}"
-    );
+    assert_eq!(code, Some(0), "{err}");
+    assert!(out.ends_with("local: 1 kernel, 1 file system, 0 guests, 0 test steps: no errors\n"), "{out}");
 }

@@ -106,6 +106,17 @@ impl fmt::Display for KernelError {
 
 impl std::error::Error for KernelError {}
 
+/// Returns an Image that does nothing, of this many bytes, at least a header's 64: it stands where there is none yet.
+pub fn blank(size_bytes: usize) -> Vec<u8> {
+    let mut image = vec![0; size_bytes.max(64)];
+    let size = image.len() as u64;
+    image[16..24].copy_from_slice(&size.to_le_bytes());
+    // Little-endian, 4 KiB pages, anywhere in memory.
+    image[24..32].copy_from_slice(&0b1010u64.to_le_bytes());
+    image[56..60].copy_from_slice(b"ARM\x64");
+    image
+}
+
 /// Recognises a kernel, unpacks it as often as needed, and reads its header.
 pub fn read(bytes: &[u8]) -> Result<Image, KernelError> {
     let mut packing = Vec::new();

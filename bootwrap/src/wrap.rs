@@ -280,28 +280,6 @@ fn image_item(name: &str, image: &Image, starts: bool) -> Item {
     item
 }
 
-/// Checks, ahead of [`wrap`], that the device tree describes a board, and that addresses are of use on it. What `images`, by
-/// name, do not tell is taken to be small: there may be more wrong in the end, but what is wrong here stays wrong.
-pub fn check_addresses(
-    device_tree: &[u8],
-    images: &[(&str, &Image)],
-    addresses: &[(String, u64)],
-) -> Result<(), Error> {
-    let board = Board::read(&Fdt::new(device_tree)?)?;
-    let item = |(name, address): &(String, u64)| {
-        let image = images.iter().find(|(other, _)| other == name);
-        let mut item = match image {
-            Some((name, image)) => image_item(name, image, *name == "xen"),
-            None => Item::new(name, PAGE, if name == "dtb" { BLOCK } else { PAGE }),
-        };
-        item.fixed = Some(*address);
-        item
-    };
-    let items: Vec<Item> = addresses.iter().map(item).collect();
-    MemoryMap::new(board.memory, board.reserved).place(&items)?;
-    Ok(())
-}
-
 /// Linux: kernel and initramfs within 32 GiB, counted from a multiple of 1 GiB (Documentation/arm64/booting.rst).
 fn check_linux(map: &MemoryMap) -> Result<(), Error> {
     let (Some(kernel), Some(ramdisk)) = (map.find("kernel"), map.find("initramfs")) else { return Ok(()) };

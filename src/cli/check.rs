@@ -14,13 +14,14 @@ use crate::emulate::{model, qemu};
 use crate::error::{Kind, Result};
 use crate::recipe::{self, EntryContent, FileSource, Located, Origin, Recipe, TreeSource};
 use crate::run;
-use crate::task::Silent;
+use crate::run::preview::Preview;
 
 /// Checks all that can be known before the first long step
 ///
 /// Reads the recipe, looks at every local file and folder that it names, compares hashes, reads the headers of local
-/// kernels, compiles the device tree, plans all steps, and looks for the program that running it will need. Tells all
-/// that is wrong at once; makes nothing, and asks no network.
+/// kernels, compiles the device tree, plans all steps, and looks for the program that running it will need. Prints the
+/// memory map of the boot artifact, proven, as far as what is in it is there: local, in the cache, or from the last
+/// build. Tells all that is wrong at once; makes nothing, and asks no network.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -32,18 +33,26 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let set = args.recipe.variables()?;
     let recipe = recipe::load(&args.recipe.recipe, args.recipe.variant.as_deref(), &set)?;
     let mut wrong = inputs(&recipe);
-    let beyond = run::check::check(&recipe, &wrong, &Silent(super::progress::options(global)?.cancel));
+    let cancel = super::progress::options(global)?.cancel;
+    let beyond = run::check::check(&recipe, &wrong, &global.out, &cancel);
     // What has no place in the recipe can wait until the rest is right.
-    match beyond {
+    let preview = match beyond {
         Err(error) if wrong.is_empty() || error.kind == Kind::Interrupted => return Err(error),
-        beyond => wrong.extend(beyond.unwrap_or_default()),
-    }
+        beyond => {
+            let (more, found) = beyond.unwrap_or_default();
+            wrong.extend(more);
+            found
+        }
+    };
     if !wrong.is_empty() {
         return Err(recipe.errors_at(wrong));
     }
     if !global.quiet {
         if let Some(warning) = programs(&recipe) {
             eprintln!("warning: {warning}");
+        }
+        if let Some(preview) = &preview {
+            show(preview)?;
         }
         let count = |count: usize, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
         super::print(format_args!(
@@ -56,6 +65,21 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the memory map as `image` writes it, and what can be said about it.
+fn show(preview: &Preview) -> Result<()> {
+    let Preview { artifact, map, .. } = preview;
+    if let Some(map) = map {
+        super::print(format_args!("memory map of {artifact}\n{map}"))?;
+        super::print(format_args!(
+            "nothing overlaps, what the device tree reserves is left alone, and Xen's and Linux's rules of placement hold\n"
+        ))?;
+    }
+    for gap in preview.gaps() {
+        super::print(format_args!("{gap}\n"))?;
+    }
+    Ok(())
 }
 
 /// What a local path has to be.

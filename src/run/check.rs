@@ -1,27 +1,34 @@
 //! What can be known before the first long step: that there is a plan, and that what it takes from local files is of use.
 
 use std::path::Path;
-
-use bootwrap::kernel::Image;
+use std::sync::Arc;
 
 use super::measure::Measure;
-use crate::error::{Error, Kind, Result};
+use super::preview::{self, Local, Preview, placed};
+use crate::error::Result;
 use crate::fetch::Lock;
 use crate::plan::{Plan, PlannedStep, Role};
 use crate::recipe::{Origin, Recipe};
 use crate::step::device_tree::DeviceTree;
 use crate::step::{Digest, Given, InputSource, NoPackages, Step, Workspace};
-use crate::task::Task;
+use crate::task::{Cancel, Silent, Task};
 
 /// What is wrong, and where the recipe asks for it.
 type Wrong = Vec<(Origin, String)>;
 
-/// Plans a recipe, unpacks its local kernels, compiles its local device trees, and looks whether the addresses that it
-/// fixes are in memory. Returns what is wrong; `known` is wrong already, and nothing more is said about it.
+/// Plans a recipe, unpacks its local kernels, compiles its local device trees, and gives everything its place in memory,
+/// as far as sizes are known without making anything. `known` is wrong already, and nothing more is said about it.
+///
+/// Returns what else is wrong; and the memory map, if nothing is.
 ///
 /// # Errors
 /// What is wrong and stands nowhere in the recipe: a lock that cannot be read, for example.
-pub fn check(recipe: &Recipe, known: &[(Origin, String)], task: &dyn Task) -> Result<Wrong> {
+pub fn check(
+    recipe: &Recipe,
+    known: &[(Origin, String)],
+    out: &Path,
+    cancel: &Arc<Cancel>,
+) -> Result<(Wrong, Option<Preview>)> {
     let lock = Lock::read(&Lock::path_of(recipe))?;
     let mut wrong = Wrong::new();
     let mut plan = Plan::attempt(recipe, lock.as_ref());
@@ -32,31 +39,31 @@ pub fn check(recipe: &Recipe, known: &[(Origin, String)], task: &dyn Task) -> Re
         rest.guests.retain(|_, guest| wrong.iter().all(|(origin, _)| *origin != guest.origin));
         plan = Plan::attempt(&rest, lock.as_ref());
     }
-    let Ok(plan) = plan else { return Ok(wrong) };
-    let mut checker = Checker { recipe, known, task, images: Vec::new(), blob: None, wrong };
+    let Ok(plan) = plan else { return Ok((wrong, None)) };
+    let task = &Silent(cancel.clone());
+    let mut checker = Checker { known, task, local: Local::default(), wrong };
     for (_, step) in plan.steps() {
         task.cancel().check()?;
         checker.step(&plan, step)?;
     }
-    checker.addresses()?;
-    Ok(checker.wrong)
-}
-
-/// Takes an error that knows its place apart.
-fn placed(mut error: Error) -> Result<(Origin, String)> {
-    match error.place.take() {
-        Some(origin) => Ok((*origin, error.to_string())),
-        None => Err(error),
+    let Checker { local, mut wrong, .. } = checker;
+    if !known.is_empty() || !wrong.is_empty() {
+        return Ok((wrong, None));
+    }
+    let blame = |origin: &Origin, message: String| recipe.error_at(origin, message);
+    match preview::preview(&plan, local, out, &blame, cancel) {
+        Ok(preview) => Ok((wrong, Some(preview))),
+        Err(error) => {
+            wrong.push(placed(error)?);
+            Ok((wrong, None))
+        }
     }
 }
 
 struct Checker<'a> {
-    recipe: &'a Recipe,
     known: &'a [(Origin, String)],
     task: &'a dyn Task,
-    /// Images that are known, by the name of their part of the boot artifact.
-    images: Vec<(&'static str, Image)>,
-    blob: Option<Vec<u8>>,
+    local: Local,
     wrong: Wrong,
 }
 
@@ -79,8 +86,8 @@ impl Checker<'_> {
                             artifact.role == Role::Image && plan.step(artifact.step).name == step.name
                         };
                         match plan.artifacts.iter().find(of_role).map(|artifact| artifact.name.as_str()) {
-                            Some("xen") => self.images.push(("xen", image)),
-                            Some(_) => self.images.push(("kernel", image)),
+                            Some("xen") => self.local.hypervisor = Some(image.bytes),
+                            Some(_) => self.local.kernel = Some(image.bytes),
                             None => {}
                         }
                     }
@@ -107,9 +114,9 @@ impl Checker<'_> {
                 packages: &NoPackages,
             };
             match part.blob(&workspace) {
-                Ok(blob) => self.blob = Some(blob),
+                Ok(blob) => self.local.device_tree = Some(blob),
                 Err(error) => {
-                    self.blob = None;
+                    self.local.device_tree = None;
                     let name = count.checked_sub(1).map(|last| tree.overlays[last].as_str());
                     let name = name.unwrap_or(crate::step::device_tree::SOURCE);
                     let input = step.inputs.iter().find(|input| input.name == name);
@@ -118,24 +125,6 @@ impl Checker<'_> {
                     return Ok(());
                 }
             }
-        }
-        Ok(())
-    }
-
-    /// Looks whether the device tree describes a board, and whether the addresses that the recipe fixes are in its memory.
-    fn addresses(&mut self) -> Result<()> {
-        let Some(blob) = &self.blob else { return Ok(()) };
-        let addresses = &self.recipe.boot.addresses;
-        let given: Vec<_> = addresses.iter().map(|(name, address)| (name.clone(), address.value)).collect();
-        let images: Vec<_> = self.images.iter().map(|(name, image)| (*name, image)).collect();
-        let Err(error) = bootwrap::wrap::check_addresses(blob, &images, &given) else { return Ok(()) };
-        let address = match &error {
-            bootwrap::Error::Layout(layout) => layout.item.as_ref().and_then(|name| addresses.get(name)),
-            _ => None,
-        };
-        match address {
-            Some(address) => self.wrong.push((address.origin.clone(), error.to_string())),
-            None => return Err(Error::new(Kind::Input, error.to_string())),
         }
         Ok(())
     }

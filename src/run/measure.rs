@@ -269,11 +269,7 @@ mod tests {
         fs::write(&path, "x").unwrap();
         let index = Index::load(&folder.path().join("index"));
         let blame = |_: &Origin, message: String| Error::new(Kind::Recipe, message);
-        let measure = Measure {
-            index: &index,
-            blame: &blame,
-            task: &Meddler(path.clone(), Silent::default()),
-        };
+        let measure = Measure { index: &index, blame: &blame, task: &Meddler(path.clone(), Silent::default()) };
         let mut looks = Looks::new();
         let source = InputSource::File { path, sha256: None, mode: false };
         let measured = measure.lines(&Input { name: "x".into(), source, origin: None }, None, &mut looks);

@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_packed_image_is_unpacked() {
         use std::io::Write;
-        let image = crate::step::wrap::tests::image(4096);
+        let image = bootwrap::kernel::blank(4096);
         let mut gzip = imagegen::decompress::gzip_writer(Vec::new(), 6);
         gzip.write_all(&image).unwrap();
         assert_eq!(kernel(gzip.finish().unwrap()).unwrap(), image);

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
+use std::path::Path;
 
-use bootwrap::{FilePayload, Hypervisor, Level, Payload, Secondaries, Spec};
+use bootwrap::{FilePayload, Hypervisor, Level, Payload, Secondaries, Spec, Wrapped};
 
 use super::{Description, Kind, Workspace, output};
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -51,32 +52,16 @@ impl Kind for Wrap {
 
     fn make(&self, workspace: &Workspace<'_>) -> Result<()> {
         let limit = bootwrap::kernel::SIZE_MAX;
-        let stub = workspace.input("stub")?.read(limit)?;
-        let device_tree = workspace.input("device-tree")?.read(DEVICE_TREE_MAX_BYTES)?;
-        let hypervisor = workspace.input("hypervisor")?.read(limit)?;
-        let kernel = workspace.input("kernel")?.read(limit)?;
-        let ramdisk = match self.initramfs {
-            true => {
-                let path = workspace.file("initramfs")?;
-                let failed = |error| Error::io(format!("cannot read {}", path.display()), error);
-                Some(FilePayload::new(output::open(path)?).map_err(failed)?)
-            }
-            false => None,
+        let ramdisk = if self.initramfs { Some(ramdisk(workspace.file("initramfs")?)?) } else { None };
+        let parts = Parts {
+            stub: &workspace.input("stub")?.read(limit)?,
+            device_tree: &workspace.input("device-tree")?.read(DEVICE_TREE_MAX_BYTES)?,
+            hypervisor: &workspace.input("hypervisor")?.read(limit)?,
+            kernel: &workspace.input("kernel")?.read(limit)?,
+            ramdisk: ramdisk.as_ref().map(|payload| payload as &dyn Payload),
         };
         workspace.task.cancel().check()?;
-        let spec = Spec {
-            stub: &stub,
-            device_tree: &device_tree,
-            level: if self.exception_level == 3 { Level::El3 } else { Level::El2 },
-            secondaries: Secondaries::Psci,
-            hypervisor: Some(Hypervisor { image: &hypervisor, bootargs: &self.hypervisor_bootargs }),
-            kernel: Some(&kernel),
-            bootargs: &self.kernel_bootargs,
-            ramdisk: ramdisk.as_ref().map(|payload| payload as &dyn Payload),
-            modules: Vec::new(),
-            addresses: self.addresses.iter().map(|(name, address)| (name.clone(), address.value)).collect(),
-        };
-        let wrapped = bootwrap::wrap(&spec).map_err(|error| self.layout_error(error))?;
+        let wrapped = self.wrap(&parts)?;
         let path = workspace.folder.join(OUTPUT);
         let mut out = BufWriter::with_capacity(output::CHUNK_BYTES, output::create(&path)?);
         wrapped.write_elf(&mut out).map_err(input_error)?;
@@ -85,7 +70,47 @@ impl Kind for Wrap {
     }
 }
 
+/// What is tied together.
+pub struct Parts<'a> {
+    /// The EL3 stub, an ELF file.
+    pub stub: &'a [u8],
+    /// The machine's device tree, a blob.
+    pub device_tree: &'a [u8],
+    /// The hypervisor's Image.
+    pub hypervisor: &'a [u8],
+    /// Dom0's Image.
+    pub kernel: &'a [u8],
+    /// Dom0's initramfs.
+    pub ramdisk: Option<&'a dyn Payload>,
+}
+
+/// Opens an initramfs, to be read when it is written.
+pub fn ramdisk(path: &Path) -> Result<FilePayload> {
+    let failed = |error| Error::io(format!("cannot read {}", path.display()), error);
+    FilePayload::new(output::open(path)?).map_err(failed)
+}
+
 impl Wrap {
+    /// Gives every part its place, and proves that nothing is wrong with it.
+    ///
+    /// # Errors
+    /// A part that is not what it should be; and all that the memory map can say, with that map.
+    pub fn wrap<'a>(&'a self, parts: &Parts<'a>) -> Result<Wrapped<'a>> {
+        let spec = Spec {
+            stub: parts.stub,
+            device_tree: parts.device_tree,
+            level: if self.exception_level == 3 { Level::El3 } else { Level::El2 },
+            secondaries: Secondaries::Psci,
+            hypervisor: Some(Hypervisor { image: parts.hypervisor, bootargs: &self.hypervisor_bootargs }),
+            kernel: Some(parts.kernel),
+            bootargs: &self.kernel_bootargs,
+            ramdisk: parts.ramdisk,
+            modules: Vec::new(),
+            addresses: self.addresses.iter().map(|(name, address)| (name.clone(), address.value)).collect(),
+        };
+        bootwrap::wrap(&spec).map_err(|error| self.layout_error(error))
+    }
+
     /// An address that cannot be is the recipe's fault, and shown there.
     fn layout_error(&self, error: bootwrap::Error) -> Error {
         let address = match &error {
@@ -104,19 +129,5 @@ fn input_error(error: bootwrap::Error) -> Error {
     match error {
         bootwrap::Error::Io(what, error) => Error::io(format!("cannot write the {what}"), error),
         other => Error::new(ErrorKind::Input, other.to_string()),
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    //! What other tests need, too.
-
-    /// Returns an arm64 Image that does nothing, of this many bytes (Linux: Documentation/arm64/booting.rst).
-    pub fn image(size_bytes: usize) -> Vec<u8> {
-        let mut image = vec![0; size_bytes];
-        image[16..24].copy_from_slice(&(size_bytes as u64).to_le_bytes());
-        image[24..32].copy_from_slice(&0b1010u64.to_le_bytes());
-        image[56..60].copy_from_slice(b"ARM\x64");
-        image
     }
 }
