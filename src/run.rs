@@ -141,8 +141,15 @@ impl Workshop {
             let path = options.out.join(&plan.recipe).join(name).display().to_string();
             watcher.event(Event::Artifact { path, bytes: output.size_bytes, sha256: output.sha256.to_string() });
         };
-        publish::publish(plan, &finished, &folder, self.store.folder(), &self.index, cancel, &tell)?;
-        History::of(plan, &finished).write(&folder)?;
+        let (past, made) = (History::read(&folder), History::of(plan, &finished));
+        if past != made {
+            // A build that is stopped from here on leaves files that do not belong together, and this says so.
+            past.giving_way_to(&made).write(&folder)?;
+            store::sync(&folder)?;
+        }
+        let past = past.artifacts(self.store.folder());
+        publish::publish(&past, plan, &finished, &folder, &self.index, cancel, &tell)?;
+        made.write(&folder)?;
         let done = finished.iter().filter(|step| step.state == queue::State::Done).count();
         if done > 0 {
             self.collect(cancel, watcher)?;

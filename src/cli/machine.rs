@@ -12,9 +12,10 @@ use crate::emulate::log::SerialLog;
 use crate::emulate::machine::{Composed, Options};
 use crate::emulate::plain::Filter;
 use crate::emulate::{Image, qemu};
-use crate::error::Result;
+use crate::error::{Error, Kind, Result};
 use crate::recipe::{self, MachineKind, Recipe};
 use crate::run;
+use crate::run::history::History;
 use crate::task::Cancel;
 
 /// Options of everything that starts a machine.
@@ -61,7 +62,13 @@ impl MachineArgs {
     /// Builds the recipe, or looks that it has been built.
     pub fn image(&self, global: &Global, recipe: &Recipe) -> Result<Image> {
         let image = if self.no_build {
-            Image::of(recipe, &global.out)
+            let image = Image::of(recipe, &global.out);
+            if History::read(&image.folder).is_torn() {
+                let message = format!("{} is incomplete: a build was stopped, or is still", image.folder.display());
+                return Err(Error::new(Kind::Usage, format!("{message} at it, while it put its files there"))
+                    .hint("without --no-build it is completed first"));
+            }
+            image
         } else {
             let watcher = progress::watcher(global);
             let made = run::build(recipe, &progress::options(global)?, &*watcher)?;

@@ -25,6 +25,14 @@ pub struct History {
     steps: BTreeMap<String, Past>,
     /// Files of `out/RECIPE/`, by name.
     artifacts: BTreeMap<String, PastArtifact>,
+    /// Those files are all of that build. While they are being put there, some are of this and some of the last.
+    #[serde(default = "yes")]
+    complete: bool,
+}
+
+/// Before there was the word, nothing was written until all was in place.
+fn yes() -> bool {
+    true
 }
 
 /// A step as it was.
@@ -70,7 +78,24 @@ impl History {
             let key = finished[artifact.step.index()].key().to_string();
             (artifact.name.clone(), PastArtifact { key, output: artifact.output.clone() })
         });
-        History { version: VERSION, steps: steps.collect(), artifacts: artifacts.collect() }
+        History { version: VERSION, steps: steps.collect(), artifacts: artifacts.collect(), complete: true }
+    }
+
+    /// Describes the moment in which this build's files give way to those of `next`: the names and the keys of both.
+    pub fn giving_way_to(&self, next: &Self) -> Self {
+        let mut both = History { complete: false, ..next.clone() };
+        for (name, past) in &self.steps {
+            both.steps.entry(name.clone()).or_insert_with(|| past.clone());
+        }
+        for (name, past) in &self.artifacts {
+            both.artifacts.entry(name.clone()).or_insert_with(|| past.clone());
+        }
+        both
+    }
+
+    /// Says whether a build was stopped, or is at it, while it puts its files in place: they may not fit each other.
+    pub fn is_torn(&self) -> bool {
+        !self.is_empty() && !self.complete
     }
 
     /// Writes the history if it is not there already.

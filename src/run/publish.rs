@@ -1,5 +1,6 @@
 //! Puts artifacts into `out/RECIPE/`: each is a second name of the file in the cache, or a copy where that cannot be.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,7 +9,6 @@ use std::path::{Path, PathBuf};
 use rustix::fs::SeekFrom;
 use rustix::io::Errno;
 
-use super::history::History;
 use super::index::{Index, Look};
 use super::queue::Finished;
 use super::store;
@@ -20,18 +20,17 @@ use crate::task::Cancel;
 /// Names that a killed build may have left in `out/RECIPE/` begin like this.
 pub const TEMPORARY: &str = ".new-";
 
-/// Puts the artifacts of a plan into `folder`, each in one step, and takes away those that there no longer are; `tell`
-/// hears of each.
+/// Puts the artifacts of a plan into `folder`, each in one step, and takes away those of `past` that there no longer
+/// are, by their names and where in the cache they were; `tell` hears of each.
 pub fn publish(
+    past: &BTreeMap<String, PathBuf>,
     plan: &Plan,
     finished: &[Finished],
     folder: &Path,
-    cache: &Path,
     index: &Index,
     cancel: &Cancel,
     tell: &dyn Fn(&str, &Output),
 ) -> Result<()> {
-    let past = History::read(folder).artifacts(cache);
     remove_stale(folder)?;
     let mut changed = false;
     for artifact in &plan.artifacts {
@@ -46,7 +45,7 @@ pub fn publish(
         changed |= index.while_linking(&touched, || place(&source, &target, made.sha256, index, cancel))?;
         tell(&artifact.name, made);
     }
-    for (name, source) in &past {
+    for (name, source) in past {
         if !plan.artifacts.iter().any(|artifact| artifact.name == *name) {
             index.while_linking(&[source.as_path()], || remove_file(&folder.join(name)))?;
             changed = true;

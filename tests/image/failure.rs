@@ -12,7 +12,8 @@ fn fails(change: impl FnOnce(&Bench)) -> (i32, String) {
     let failure = bench.run(&["image", "r.toml"]).unwrap_err();
     assert_eq!(bench.litter(), Vec::<std::path::PathBuf>::new());
     let made = fs::read_dir(bench.path("out/r")).into_iter().flatten().flatten();
-    let made: Vec<_> = made.filter(|entry| entry.file_type().unwrap().is_file()).map(|entry| entry.path()).collect();
+    let is_artifact = |entry: &fs::DirEntry| entry.file_type().unwrap().is_file() && entry.file_name() != ".state";
+    let made: Vec<_> = made.filter(is_artifact).map(|entry| entry.path()).collect();
     assert_eq!(made, Vec::<std::path::PathBuf>::new(), "no artifact of a build that failed");
     failure
 }
@@ -236,4 +237,25 @@ fn a_full_disk_leaves_nothing() {
     whole.build();
     assert_eq!(bench.artifacts(), whole.artifacts());
     drop(unmount);
+}
+
+#[test]
+fn a_build_that_stops_while_it_publishes_leaves_a_set_that_is_not_run() {
+    let bench = Bench::new();
+    bench.build();
+    let kept = hash(&bench.path("out/r/r.axf"));
+    // A folder in the way of one artifact: others may be in place by then.
+    fs::remove_file(bench.path("out/r/rootfs.img")).unwrap();
+    fs::create_dir(bench.path("out/r/rootfs.img")).unwrap();
+    bench.write("notes.txt", "other notes\n");
+    bench.edit("console=dtuart", "console=dtuart loglvl=all");
+    says(bench.run(&["image", "r.toml"]).unwrap_err(), 6, &["rootfs.img is a folder, in the place of an artifact"]);
+    bench.write("qemu", "#!/bin/sh\nexit 0\n");
+    fs::set_permissions(bench.path("qemu"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let test = ["test", "r.toml", "--no-build", "--qemu", "./qemu"];
+    says(bench.run(&test).unwrap_err(), 2, &["out/r is incomplete: ", "hint: without --no-build"]);
+    fs::remove_dir(bench.path("out/r/rootfs.img")).unwrap();
+    assert_eq!(bench.build(), Vec::<String>::new());
+    assert_ne!(hash(&bench.path("out/r/r.axf")), kept);
+    bench.run(&test).unwrap();
 }
