@@ -1,6 +1,7 @@
 //! `xenbuild lock`.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -10,6 +11,8 @@ use crate::error::{Error, Kind, Result};
 use crate::fetch::lock::{Change, Lock, Options, lock_for, update};
 use crate::fetch::requests;
 use crate::recipe;
+use crate::run::exclusive::Exclusive;
+use crate::run::{signal, store};
 use crate::task::{Cancel, Task};
 
 /// Writes or updates the lock file: every package's version and hash
@@ -47,7 +50,14 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
         locked: global.locked || args.check,
         environment: None,
     };
-    let watch = Watch::new(global);
+    let watch = Watch::new(global)?;
+    // What is looked for only in the lock file needs no folder, and waits for nobody.
+    let _exclusive = if args.check || requests(&recipe).is_empty() {
+        None
+    } else {
+        store::make_folder(&global.out)?;
+        Some(Exclusive::wait(&global.out, &watch.cancel, &mut |line| watch.note(&line))?)
+    };
     if args.update {
         let before = Lock::read(&path)?;
         let (after, changes) = update(&recipe, &options, &watch)?;
@@ -109,16 +119,15 @@ fn table(changes: &[Change]) -> String {
     lines.collect()
 }
 
-/// Shows progress on a terminal, and notes anywhere. Ctrl-C simply ends the process: all that is written is written at
-/// once, and what is loaded is kept for the next time.
+/// Shows progress on a terminal, and notes anywhere.
 struct Watch {
     bar: ProgressBar,
     quiet: bool,
-    cancel: Cancel,
+    cancel: Arc<Cancel>,
 }
 
 impl Watch {
-    fn new(global: &Global) -> Watch {
+    fn new(global: &Global) -> Result<Watch> {
         let hidden = global.quiet || matches!(global.message_format, MessageFormat::Plain | MessageFormat::Json);
         // A bar draws nothing where standard error is no terminal.
         let bar = if hidden { ProgressBar::hidden() } else { ProgressBar::no_length() };
@@ -126,7 +135,7 @@ impl Watch {
         if let Ok(style) = ProgressStyle::with_template(style) {
             bar.set_style(style);
         }
-        Watch { bar, quiet: global.quiet, cancel: Cancel::default() }
+        Ok(Watch { bar, quiet: global.quiet, cancel: signal::cancel()? })
     }
 }
 

@@ -1,6 +1,8 @@
 //! `xenbuild lock` as it is typed.
 
+use std::io::Read;
 use std::path::Path;
+use std::process::Stdio;
 
 use assert_cmd::Command;
 use assert_cmd::assert::Assert;
@@ -110,6 +112,35 @@ fn wrong_settings_are_named() {
     let mut lock = command(folder.path(), &[]);
     lock.env("XENBUILD_MIRROR", "/srv/mirror").env("XENBUILD_KEYRING", "/nonexistent");
     says(&lock.assert().code(5), "has no suite bookworm");
+}
+
+#[test]
+fn a_lock_waits_for_its_turn_and_can_be_interrupted() {
+    let debian = Debian::new(&[BASH]);
+    let folder = recipe();
+    let out = folder.path().join("out");
+    std::fs::create_dir(&out).unwrap();
+    let held = std::fs::File::create(out.join(".lock")).unwrap();
+    held.lock().unwrap();
+    let start = || {
+        let mut lock = std::process::Command::new(env!("CARGO_BIN_EXE_xenbuild"));
+        lock.args(["lock", "machine.toml"]).current_dir(folder.path()).stderr(Stdio::piped()).stdout(Stdio::null());
+        lock.env("XENBUILD_MIRROR", debian.folder()).env("XENBUILD_KEYRING", debian.environment().keyring.unwrap());
+        let mut lock = lock.env("XDG_CONFIG_HOME", folder.path().join("config")).spawn().unwrap();
+        let mut told = [0; 32];
+        lock.stderr.as_mut().unwrap().read_exact(&mut told).unwrap();
+        assert_eq!(&told, b"waiting for another process, whi");
+        lock
+    };
+    let mut first = start();
+    let interrupt = std::process::Command::new("kill").args(["-s", "INT", &first.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    assert_eq!(first.wait().unwrap().code(), Some(130));
+    assert!(!folder.path().join("machine.lock").exists());
+    let mut second = start();
+    drop(held);
+    assert!(second.wait().unwrap().success());
+    assert!(folder.path().join("machine.lock").exists());
 }
 
 /// The whole way with Debian's own archive: InRelease, signatures, Packages, resolver, lock, and one download.
