@@ -8,7 +8,7 @@
 //!
 //! A recipe whose lock names all it needs is built without asking any index.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::error::{Error, Kind, Result};
@@ -45,6 +45,8 @@ pub struct Archive {
     architecture: String,
     client: Client,
     offline: bool,
+    /// Where packages are loaded, by their hash; `None`: beside their places.
+    partial: Option<PathBuf>,
 }
 
 impl Archive {
@@ -69,7 +71,15 @@ impl Archive {
             architecture: packages.architecture.clone(),
             client: Client::new(environment.proxies.clone(), environment.patience)?,
             offline,
+            partial: None,
         })
+    }
+
+    /// Keeps what is loaded of a package in this folder, under its SHA-256, until it is whole: the next run goes on
+    /// there, wherever it wants to have it. Must be on the file system of the destinations.
+    pub fn keeping_parts_in(mut self, folder: PathBuf) -> Archive {
+        self.partial = Some(folder);
+        self
     }
 
     /// Returns where each suite comes from.
@@ -136,11 +146,17 @@ impl Archive {
                 Err(Error::new(Kind::Network, format!("offline, and {name} {version} is not in the cache"))
                     .hint("run once without --offline"))
             }
-            Place::Web(url) => match self.client.download(url, &wanted, destination, task) {
-                Err(Failed::NotFound) => Err(vanished()),
-                Err(Failed::Error(error)) => Err(error),
-                Ok(()) => Ok(()),
-            },
+            Place::Web(url) => {
+                let part = match &self.partial {
+                    Some(folder) => folder.join(&package.sha256),
+                    None => part::beside(destination),
+                };
+                match self.client.download(url, &wanted, destination, part, task) {
+                    Err(Failed::NotFound) => Err(vanished()),
+                    Err(Failed::Error(error)) => Err(error),
+                    Ok(()) => Ok(()),
+                }
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Knows nothing of archives.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -149,9 +149,16 @@ impl Client {
 
     /// Downloads a file of known size and hash to `destination`, which appears only once it is whole and right.
     ///
-    /// What an earlier attempt, or an earlier run, has left in `destination.part` is not loaded again.
-    pub fn download(&self, url: &Url, wanted: &Wanted, destination: &Path, task: &dyn Task) -> Result<(), Failed> {
-        let Some(mut part) = Part::open(destination, wanted, task)? else { return Ok(()) };
+    /// What an earlier attempt, or an earlier run, has left in `part` is not loaded again.
+    pub fn download(
+        &self,
+        url: &Url,
+        wanted: &Wanted,
+        destination: &Path,
+        part: PathBuf,
+        task: &dyn Task,
+    ) -> Result<(), Failed> {
+        let Some(mut part) = Part::open(destination, part, wanted, task)? else { return Ok(()) };
         let mut restarted = false;
         loop {
             self.patiently(url, task, |progress| {

@@ -217,7 +217,7 @@ impl Fetcher<'_> {
         for place in &places {
             let found = match place {
                 Place::File(source) => part::copy(source, wanted, kept, self.task)?,
-                Place::Web(url) => match self.client.download(url, wanted, kept, self.task) {
+                Place::Web(url) => match self.client.download(url, wanted, kept, part::beside(kept), self.task) {
                     Ok(()) => true,
                     Err(Failed::NotFound) => false,
                     Err(Failed::Error(error)) => return Err(error),

@@ -49,7 +49,14 @@ impl Wanted {
     }
 }
 
-/// `destination.part`, locked.
+/// Returns where a file is loaded if nobody says otherwise: `destination.part`.
+pub fn beside(destination: &Path) -> PathBuf {
+    let mut path = destination.as_os_str().to_owned();
+    path.push(".part");
+    path.into()
+}
+
+/// A file that is being loaded, locked.
 pub struct Part<'a> {
     file: File,
     path: PathBuf,
@@ -64,15 +71,12 @@ pub struct Part<'a> {
 }
 
 impl<'a> Part<'a> {
-    /// Opens the part, waits for whoever else is loading it, and hashes what is there already.
+    /// Opens the part `path`, waits for whoever else is loading it, and hashes what is there already.
     ///
     /// Returns `None` if the file itself is there by now.
-    pub fn open(destination: &Path, wanted: &Wanted, task: &'a dyn Task) -> Result<Option<Part<'a>>> {
-        let mut path = destination.as_os_str().to_owned();
-        path.push(".part");
-        let path = PathBuf::from(path);
+    pub fn open(destination: &Path, path: PathBuf, wanted: &Wanted, task: &'a dyn Task) -> Result<Option<Part<'a>>> {
         let fail = |what: &str, error| Error::io(format!("cannot {what} {}", path.display()), error);
-        if let Some(folder) = destination.parent() {
+        for folder in [destination.parent(), path.parent()].into_iter().flatten() {
             std::fs::create_dir_all(folder).map_err(|error| fail("make the folder of", error))?;
         }
         let file = lock(&path, task)?;
@@ -185,7 +189,7 @@ pub fn copy(source: &Path, wanted: &Wanted, destination: &Path, task: &dyn Task)
     if size != wanted.size {
         return Err(wanted.wrong_size(source.display(), size));
     }
-    let Some(mut part) = Part::open(destination, wanted, task)? else { return Ok(true) };
+    let Some(mut part) = Part::open(destination, beside(destination), wanted, task)? else { return Ok(true) };
     part.restart()?;
     let mut chunk = vec![0; 64 << 10];
     loop {

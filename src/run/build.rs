@@ -35,7 +35,12 @@ pub fn build(recipe: &Recipe, options: &Options, watcher: &dyn Watcher) -> Resul
     let lock = lock(recipe, &shop, options, watcher)?;
     let plan = Plan::of(recipe, Some(&lock))?;
     let blame = |origin: &Origin, message: String| recipe.error_at(origin, message);
-    let packages = Packages { recipe, offline: options.offline, archive: Mutex::default() };
+    let packages = Packages {
+        recipe,
+        offline: options.offline,
+        partial: shop.store().partial_folder(),
+        archive: Mutex::default(),
+    };
     shop.carry_out(&plan, options, &blame, &packages, watcher)?;
     artifacts(recipe, &plan, &options.out)
 }
@@ -150,6 +155,8 @@ impl Task for Locking<'_> {
 struct Packages<'a> {
     recipe: &'a Recipe,
     offline: bool,
+    /// Where downloads that are not whole yet are kept from one run to the next.
+    partial: PathBuf,
     archive: Mutex<Option<Arc<Archive>>>,
 }
 
@@ -162,8 +169,9 @@ impl PackageSource for Packages<'_> {
                 None => {
                     let file = self.recipe.sources.first().map(|source| source.path.as_path());
                     let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
-                    let opened = Arc::new(Archive::open(&self.recipe.packages, folder, self.offline)?);
-                    archive.insert(opened).clone()
+                    let opened = Archive::open(&self.recipe.packages, folder, self.offline)?;
+                    let opened = opened.keeping_parts_in(self.partial.clone());
+                    archive.insert(Arc::new(opened)).clone()
                 }
             }
         };

@@ -1,9 +1,11 @@
 //! Collects garbage: entries of the cache, least recently used first, until it is below its limit.
+//! Downloads that were stopped go first, and after a week in any case.
 //! What the artifacts in `out/` were made of stays, downloads aside.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::history::{History, recipe_folders};
 use super::index::Index;
@@ -17,6 +19,8 @@ use crate::task::Cancel;
 pub const LIMIT_DEFAULT_BYTES: u64 = 20 << 30;
 /// Where `xenbuild cache --limit` keeps its number, in bytes.
 const LIMIT: &str = "limit";
+/// How long the beginning of a download is kept: after that, the mirror has another version.
+const PARTIAL_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The cache's size, and what of it must stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -67,6 +71,7 @@ pub fn usage(out: &Path, store: &Store) -> Result<Usage> {
         usage.bytes += bytes;
         usage.in_use_bytes += if in_use.contains(&key) { bytes } else { 0 };
     }
+    usage.bytes += store.partial()?.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
     Ok(usage)
 }
 
@@ -82,7 +87,21 @@ pub fn collect(
 ) -> Result<Collected> {
     let mut entries = store.entries()?;
     let mut left_bytes: u64 = entries.iter().map(|&(_, bytes, _)| bytes).sum();
-    let mut collected = Collected { left_bytes, ..Collected::default() };
+    let partial = store.partial()?;
+    left_bytes += partial.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
+    let mut collected = Collected::default();
+    for (path, bytes, used) in partial {
+        let old = SystemTime::now().duration_since(used).is_ok_and(|age| age > PARTIAL_AGE_MAX);
+        if !old && left_bytes <= limit_bytes {
+            continue;
+        }
+        if !dry_run {
+            store::remove(&path)?;
+        }
+        left_bytes -= bytes;
+        collected.bytes += bytes;
+    }
+    collected.left_bytes = left_bytes;
     if left_bytes <= limit_bytes {
         return Ok(collected);
     }

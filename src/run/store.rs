@@ -7,6 +7,7 @@
 //! out/cache/<key>/manifest     what the key is the hash of
 //! out/cache/<key>/outputs      name, size and digest of every output; its mtime is the time of last use
 //! out/cache/<key>/NAME         the outputs, read-only
+//! out/cache/partial/SHA256      what a stopped download has left: the next run goes on there
 //! out/cache/tmp-<key>-<pid>/   being made; garbage unless that process lives and holds out/.lock
 //! ```
 
@@ -26,6 +27,7 @@ const OUTPUTS: &str = "outputs";
 const MANIFEST: &str = "manifest";
 const OUTPUTS_HEAD: &str = "xenbuild-outputs 1";
 const TEMPORARY: &str = "tmp-";
+const PARTIAL: &str = "partial";
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder holds what xenbuild can make again.\n";
 /// Last use is noted this coarsely: a build that does nothing should not write to a thousand inodes either.
 const USE_GRAIN: Duration = Duration::from_secs(3600);
@@ -77,6 +79,25 @@ impl Store {
     /// Returns the cache's folder.
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Returns the folder of downloads that are not whole yet.
+    pub fn partial_folder(&self) -> PathBuf {
+        self.folder.join(PARTIAL)
+    }
+
+    /// Lists downloads that are not whole yet, the one touched last at the end: path, bytes on disk, last use.
+    pub fn partial(&self) -> Result<Vec<(PathBuf, u64, SystemTime)>> {
+        let folder = self.partial_folder();
+        let mut all = Vec::new();
+        for name in if folder.is_dir() { names(&folder)? } else { Vec::new() } {
+            let path = folder.join(name);
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            all.push((path, metadata.blocks() * 512, used));
+        }
+        all.sort_by_key(|(_, _, used)| *used);
+        Ok(all)
     }
 
     /// Removes what killed builds left; only the holder of the lock may.

@@ -133,6 +133,29 @@ fn another_run_goes_on_where_one_was_killed() {
 }
 
 #[test]
+fn parts_are_found_again_wherever_the_package_is_to_go() {
+    let bench = Bench::new();
+    let parts = bench.out.path().join("partial");
+    let archive = || {
+        let packages = packages(&bench.server.url());
+        let archive = Archive::open_in(&packages, Path::new("/"), false, &bench.debian.environment()).unwrap();
+        archive.keeping_parts_in(parts.clone())
+    };
+    let destination = |name: &str| bench.out.path().join(name).join("package.deb");
+    // Cut off, and then nothing more: given up.
+    bench.server.fault(FILE, Fault::Cut(40_000));
+    (0..3).for_each(|_| bench.server.fault(FILE, Fault::Cut(0)));
+    archive().download(&package(), &destination("tmp-1"), &Silent::default()).unwrap_err();
+    assert_eq!(std::fs::metadata(parts.join(package().sha256)).unwrap().len(), 40_000);
+    let before = bench.server.requests(FILE).len();
+    std::fs::remove_dir_all(bench.out.path().join("tmp-1")).unwrap();
+    archive().download(&package(), &destination("tmp-2"), &Silent::default()).unwrap();
+    assert_eq!(std::fs::read(destination("tmp-2")).unwrap(), deb("a", "1"));
+    assert_eq!(bench.server.requests(FILE)[before].header("range"), Some("bytes=40000-"));
+    assert_eq!(std::fs::read_dir(&parts).unwrap().count(), 0);
+}
+
+#[test]
 fn a_part_of_something_else_is_started_over() {
     for (part, faults) in [
         (vec![0; 60_000], vec![]),

@@ -42,6 +42,29 @@ fn the_index_may_go_and_only_costs_time() {
 }
 
 #[test]
+fn stopped_downloads_are_swept_when_they_are_old_and_when_room_is_short() {
+    let bench = Bench::new();
+    bench.build();
+    let part = |name: &str| bench.path("out/cache/partial").join(name.repeat(64));
+    let make = |name: &str, days: u64| {
+        bench.write(part(name).to_str().unwrap(), vec![1; 1 << 20]);
+        let used = std::time::SystemTime::now() - std::time::Duration::from_secs(days * 24 * 3600);
+        fs::File::options().write(true).open(part(name)).unwrap().set_modified(used).unwrap();
+    };
+    make("a", 8);
+    make("b", 6);
+    let told = bench.run(&["cache", "--gc", "--dry-run"]).unwrap();
+    assert!(told.starts_with("would remove 0 entries, 1.0 MiB\n"), "{told}");
+    assert!(part("a").exists());
+    bench.run(&["cache", "--gc"]).unwrap();
+    assert!(!part("a").exists() && part("b").exists());
+    let told = bench.run(&["cache", "--gc", "--limit", "0"]).unwrap();
+    assert!(told.starts_with("removed 0 entries, 1.0 MiB\n"), "{told}");
+    assert!(!part("b").exists());
+    assert_eq!(bench.build(), Vec::<String>::new());
+}
+
+#[test]
 fn garbage_is_collected_by_hand_and_by_limit() {
     let bench = Bench::new();
     bench.build();
