@@ -10,6 +10,8 @@ use super::report::Finding;
 
 /// The longest string that variables may grow to, in bytes.
 const EXPANDED_MAX: usize = 1 << 20;
+/// How much text variables may make in one recipe, in bytes: many long strings are as bad as one.
+const EXPANDED_TOTAL_MAX: usize = 16 << 20;
 /// How deep variables may refer to variables.
 const DEPTH_MAX: usize = 32;
 
@@ -62,7 +64,7 @@ pub fn expand(document: &mut Node, set: &[(String, String)], sources: &[SourceTe
     override_variables(entries, set, findings);
     let empty = Entries::new();
     let variables = entries.get("variables").and_then(Node::entries).unwrap_or(&empty).clone();
-    let mut expander = Expander { variables, values: BTreeMap::new(), sources, findings };
+    let mut expander = Expander { variables, values: BTreeMap::new(), total: 0, sources, findings };
     let names: Vec<String> = expander.variables.keys().cloned().collect();
     for name in names {
         expander.value_of(&name, &mut Vec::new());
@@ -100,6 +102,8 @@ struct Expander<'a> {
     variables: Entries,
     /// Values found so far; `None` where an error has been reported.
     values: BTreeMap<String, Option<String>>,
+    /// Bytes of all strings made so far; above the limit, nothing more is made.
+    total: usize,
     sources: &'a [SourceText],
     findings: &'a mut Vec<Finding>,
 }
@@ -151,6 +155,9 @@ impl Expander<'_> {
                 return None;
             }
         };
+        if self.total > EXPANDED_TOTAL_MAX {
+            return None;
+        }
         let mut result = Some(String::new());
         for piece in pieces {
             let value = match piece {
@@ -168,6 +175,12 @@ impl Expander<'_> {
                 ));
                 return None;
             }
+        }
+        self.total += result.as_ref().map_or(0, String::len);
+        if self.total > EXPANDED_TOTAL_MAX {
+            let message = format!("with this, the recipe's variables make more than {} MiB", EXPANDED_TOTAL_MAX >> 20);
+            self.findings.push(Finding::meaning(place, message).help("put long texts into files, and name those"));
+            return None;
         }
         result
     }
