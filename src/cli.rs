@@ -30,7 +30,7 @@ Examples:
   xenbuild check recipes/tutorial.toml           is everything there that it names?
   xenbuild run recipes/tutorial.toml             build, then boot, with the terminal on the console
   xenbuild test recipes/tutorial.toml            build, boot, and play the recipe's [test]
-  xenbuild image --variant gicv2 recipe.toml     build a variant into out/recipe-gicv2/
+  xenbuild image --variant gicv2 recipe.toml     build a variant into out/recipe@gicv2/
   xenbuild show --resolved recipe.toml           every value, and where it comes from
 
 Exit codes:

@@ -85,7 +85,8 @@ fn recipe_name(path: &Path, variant: Option<&str>) -> Result<String, Finding> {
         return Err(Finding::nowhere(message).help("rename the file"));
     }
     Ok(match variant {
-        Some(variant) => format!("{stem}-{variant}"),
+        // No file of a recipe can be called so: `a.toml`'s variant `b` is not `a-b.toml`.
+        Some(variant) => format!("{stem}@{variant}"),
         None => stem.into_owned(),
     })
 }
@@ -140,7 +141,7 @@ pub struct SourceText {
 /// A recipe, resolved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recipe {
-    /// The file stem, plus `-variant` where a variant was chosen: names the folder under `out/`.
+    /// The file stem, plus `@variant` where a variant was chosen: names the folder under `out/`.
     pub name: String,
     /// One line for people.
     pub description: String,
@@ -590,7 +591,7 @@ mod tests {
         let wrong = recipe_name(Path::new("a/cache.toml"), None).unwrap_err();
         let told = Report::new(&[], vec![wrong]).into_error().to_string();
         assert!(told.contains("a recipe cannot be called `cache`"), "{told}");
-        assert_eq!(recipe_name(Path::new("cache.toml"), Some("x")).ok().as_deref(), Some("cache-x"));
+        assert_eq!(recipe_name(Path::new("cache.toml"), Some("x")).ok().as_deref(), Some("cache@x"));
         assert_eq!(recipe_name(Path::new("caches.toml"), None).ok().as_deref(), Some("caches"));
     }
 }

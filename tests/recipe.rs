@@ -119,7 +119,7 @@ fn the_listing_of_a_recipe_is_a_recipe_that_means_the_same() {
 fn values_know_where_they_were_written() {
     let path = Path::new("tests/data/recipe/good/inherits.toml");
     let recipe = recipe::load(path, Some("gicv2"), &[]).unwrap();
-    assert_eq!((recipe.name.as_str(), recipe.machine.gic), ("inherits-gicv2", 2));
+    assert_eq!((recipe.name.as_str(), recipe.machine.gic), ("inherits@gicv2", 2));
     let memory = &recipe.machine.memory_bytes;
     assert_eq!((memory.value, memory.origin.key.as_str()), (1 << 30, "machine.memory"));
     let error = recipe.error_at(&memory.origin, "too little");

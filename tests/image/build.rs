@@ -134,10 +134,20 @@ fn variants_have_folders_of_their_own_and_share_the_cache() {
     bench.edit("[guest.one]", "[variant.three]\nmachine.cpus = 3\n\n[guest.one]");
     let output = bench.run(&["image", "r.toml", "--variant", "three", "--message-format=json"]).unwrap();
     assert_eq!(ran(&output), ["boot", "device-tree"]);
-    assert!(bench.path("out/r-three/r-three.axf").exists());
+    assert!(bench.path("out/r@three/r@three.axf").exists());
     assert_eq!(
-        fs::metadata(bench.path("out/r-three/rootfs.img")).unwrap().ino(),
+        fs::metadata(bench.path("out/r@three/rootfs.img")).unwrap().ino(),
         fs::metadata(bench.path("out/r/rootfs.img")).unwrap().ino()
+    );
+    // A recipe of its own is not in its way, whatever it is called.
+    let recipe = fs::read_to_string(bench.path("r.toml")).unwrap();
+    bench.write("r-three.toml", recipe.replace("cpus = 2", "cpus = 1"));
+    bench.run(&["image", "r-three.toml"]).unwrap();
+    let tree = |folder: &str| fs::read(bench.path(folder).join("machine.dtb")).unwrap();
+    assert_ne!(tree("out/r-three"), tree("out/r@three"));
+    assert_eq!(
+        bench.run(&["image", "r.toml", "--variant", "three", "--message-format=json"]).map(|out| ran(&out)),
+        Ok(vec![])
     );
 }
 
