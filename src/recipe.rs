@@ -23,6 +23,7 @@ pub mod form;
 mod inherit;
 pub mod keys;
 mod meaning;
+mod named;
 pub mod raw;
 pub mod reference;
 pub mod report;

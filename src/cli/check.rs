@@ -12,7 +12,7 @@ use super::Global;
 use crate::emulate::command::find_program;
 use crate::emulate::{model, qemu};
 use crate::error::{Kind, Result};
-use crate::recipe::{self, EntryContent, FileSource, Located, Origin, Recipe, TreeSource};
+use crate::recipe::{self, FileSource, Located, Origin, Recipe, TreeSource};
 use crate::run;
 use crate::run::preview::Preview;
 
@@ -107,14 +107,14 @@ fn inputs(recipe: &Recipe) -> Vec<(Origin, String)> {
             }
         }
     };
-    for file in files(recipe) {
+    for file in recipe.files() {
         match file {
             FileSource::Path { path, sha256 } => look(path, Wanted::File, sha256.as_ref()),
             FileSource::Tarball { tarball, sha256, .. } => look(tarball, Wanted::File, sha256.as_ref()),
             FileSource::Package { .. } => {}
         }
     }
-    for tree in trees(recipe) {
+    for tree in recipe.trees() {
         match tree {
             TreeSource::Folder { path, .. } => look(path, Wanted::Folder, None),
             TreeSource::Tarball { tarball, sha256 } => look(tarball, Wanted::File, sha256.as_ref()),
@@ -131,23 +131,6 @@ fn inputs(recipe: &Recipe) -> Vec<(Origin, String)> {
         look(&Located { value: path, origin: mirror.origin.clone() }, Wanted::Folder, None);
     }
     wrong
-}
-
-fn files(recipe: &Recipe) -> impl Iterator<Item = &FileSource> {
-    let entries = recipe.filesystems.values().flat_map(|filesystem| filesystem.files.values());
-    std::iter::once(&recipe.hypervisor.image)
-        .chain(recipe.kernels.values().map(|kernel| &kernel.image))
-        .chain(&recipe.device_tree.source)
-        .chain(&recipe.device_tree.overlays)
-        .chain(entries.filter_map(|entry| match &entry.content {
-            EntryContent::File(file) => Some(file),
-            _ => None,
-        }))
-}
-
-fn trees(recipe: &Recipe) -> impl Iterator<Item = &TreeSource> {
-    let includes = recipe.filesystems.values().flat_map(|filesystem| &filesystem.include);
-    recipe.kernels.values().filter_map(|kernel| kernel.modules.as_ref()).chain(includes.map(|include| &include.source))
 }
 
 /// Says what is wrong with a local file or folder.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::recipe::{EntryContent, FileSource, Located, Recipe, TreeSource};
+use crate::recipe::{Located, Recipe};
 
 /// Packages that are wanted together.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -52,7 +52,7 @@ pub(super) struct Mention<'a> {
 
 /// Collects all package requests of a recipe; sorted, each once.
 pub fn requests(recipe: &Recipe) -> Vec<Request> {
-    let alone = packages_for_files(recipe).map(|package| Request::same_version(&package.value));
+    let alone = recipe.packages_for_files().map(|package| Request::same_version(&package.value));
     let together = recipe.filesystems.values().filter(|filesystem| !filesystem.packages.is_empty());
     let together = together.map(|filesystem| {
         let names = filesystem.packages.iter().map(|package| package.value.clone());
@@ -63,31 +63,7 @@ pub fn requests(recipe: &Recipe) -> Vec<Request> {
 
 /// Lists every place where a recipe names a package.
 pub(super) fn mentions(recipe: &Recipe) -> impl Iterator<Item = Mention<'_>> {
-    let alone = packages_for_files(recipe).map(|package| Mention { package, real: true });
+    let alone = recipe.packages_for_files().map(|package| Mention { package, real: true });
     let together = recipe.filesystems.values().flat_map(|filesystem| &filesystem.packages);
     alone.chain(together.map(|package| Mention { package, real: false }))
-}
-
-/// Lists the packages that are only taken for what is in them.
-fn packages_for_files(recipe: &Recipe) -> impl Iterator<Item = &Located<String>> {
-    let filesystems = || recipe.filesystems.values();
-    let device_tree = recipe.device_tree.source.iter().chain(&recipe.device_tree.overlays);
-    let kernels = recipe.kernels.values().map(|kernel| &kernel.image);
-    let entries = filesystems().flat_map(|filesystem| filesystem.files.values());
-    let entries = entries.filter_map(|entry| match &entry.content {
-        EntryContent::File(source) => Some(source),
-        _ => None,
-    });
-    let files = std::iter::once(&recipe.hypervisor.image).chain(device_tree).chain(kernels).chain(entries);
-    let files = files.filter_map(|source| match source {
-        FileSource::Package { package, .. } => Some(package),
-        _ => None,
-    });
-    let modules = recipe.kernels.values().filter_map(|kernel| kernel.modules.as_ref());
-    let includes = filesystems().flat_map(|filesystem| &filesystem.include).map(|include| &include.source);
-    let trees = modules.chain(includes).filter_map(|source| match source {
-        TreeSource::Package { package } => Some(package),
-        _ => None,
-    });
-    files.chain(trees)
 }

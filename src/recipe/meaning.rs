@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::report::Finding;
 use super::resolve::{GICV2_CPUS_MAX, MEMORY_MIN};
-use super::{EntryContent, FileSource, Filesystem, Format, Located, Origin, Recipe, TestAction, TreeSource};
+use super::{EntryContent, Filesystem, Format, Located, Origin, Recipe, TestAction};
 
 const MIB: u64 = 1 << 20;
 /// What the hypervisor keeps of the machine's memory: itself, its page tables, its heap.
@@ -49,29 +49,8 @@ impl Checker<'_> {
             return;
         }
         let recipe = self.recipe;
-        let files = std::iter::once(&recipe.hypervisor.image)
-            .chain(recipe.kernels.values().map(|kernel| &kernel.image))
-            .chain(&recipe.device_tree.source)
-            .chain(&recipe.device_tree.overlays)
-            .chain(recipe.filesystems.values().flat_map(|filesystem| filesystem.files.values()).filter_map(|entry| {
-                match &entry.content {
-                    EntryContent::File(file) => Some(file),
-                    _ => None,
-                }
-            }));
-        let trees = recipe.kernels.values().filter_map(|kernel| kernel.modules.as_ref()).chain(
-            recipe.filesystems.values().flat_map(|filesystem| &filesystem.include).map(|include| &include.source),
-        );
-        let from_files = files.filter_map(|file| match file {
-            FileSource::Package { package, .. } => Some(package),
-            _ => None,
-        });
-        let from_trees = trees.filter_map(|tree| match tree {
-            TreeSource::Package { package } => Some(package),
-            _ => None,
-        });
         let from_lists = recipe.filesystems.values().flat_map(|filesystem| &filesystem.packages);
-        let first = from_files.chain(from_trees).chain(from_lists).find(|package| package.origin.file.is_some());
+        let first = recipe.packages_for_files().chain(from_lists).find(|package| package.origin.file.is_some());
         if let Some(package) = first {
             let finding = Finding::at(&package.origin, "a package is named, but no suite to take it from");
             self.findings.push(finding.help("`[packages]` with `suites = [\"bookworm\"]` would say"));
