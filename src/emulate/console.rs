@@ -229,7 +229,9 @@ impl<'a> Console<'a> {
         self.heard = Instant::now();
         (self.on_output)(bytes);
         let floor = self.consumed - self.base;
-        self.filter.push(bytes, &mut self.text, floor);
+        let lowest = self.filter.push(bytes, &mut self.text, floor);
+        // What backspaces have taken back, and other text has taken the place of, is looked at as new.
+        self.checked = self.checked.min(self.base + lowest);
         if self.text.len() > TEXT_MAX_BYTES {
             let cut = self.text.len() - TEXT_MAX_BYTES / 2;
             self.text.drain(..cut);
@@ -335,30 +337,48 @@ fn chunks(mut text: &str, size: usize) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    #[test]
-    fn backspaces_may_take_back_what_was_checked() {
+    fn watching(fail: &str, folder: &Path, cancel: &Cancel, test: impl FnOnce(&mut Console<'_>)) {
         use super::super::command::CommandLine;
         use super::super::log::SerialLog;
         use super::super::process::{Start, Wire};
 
-        let folder = tempfile::tempdir().unwrap();
         let mut command = CommandLine::new("/bin/sleep");
         command.add(["60"]);
         let start = Start { wire: Wire::Stdio, qmp: false, guardian: None };
-        let log = SerialLog::create(folder.path(), "test").unwrap();
+        let log = SerialLog::create(folder, "test").unwrap();
         let emulator = Emulator::start(&command, &start, log).unwrap();
-        let cancel = Cancel::default();
-        let fail = vec![pattern("^panic").unwrap()];
-        let mut console = Console::new(emulator, fail, Duration::from_secs(60), &cancel);
-        for bytes in [[b'x'; 16 << 10], [0x08; 16 << 10]] {
-            console.take(&bytes);
+        let fail = vec![pattern(fail).unwrap()];
+        test(&mut Console::new(emulator, fail, Duration::from_secs(60), cancel));
+    }
+
+    #[test]
+    fn backspaces_may_take_back_what_was_checked() {
+        let (folder, cancel) = (tempfile::tempdir().unwrap(), Cancel::default());
+        watching("^panic", folder.path(), &cancel, |console| {
+            for bytes in [[b'x'; 16 << 10], [0x08; 16 << 10]] {
+                console.take(&bytes);
+                console.check_fail().unwrap();
+            }
+            assert!(console.text.is_empty());
+            console.take(b"panic");
+            assert!(matches!(console.check_fail(), Err(Stop::Failed { index: 0, .. })));
+        });
+    }
+
+    #[test]
+    fn what_is_put_in_the_place_of_checked_text_is_checked() {
+        let (folder, cancel) = (tempfile::tempdir().unwrap(), Cancel::default());
+        watching("^panic", folder.path(), &cancel, |console| {
+            console.take(b"passed and more");
             console.check_fail().unwrap();
-        }
-        assert!(console.text.is_empty());
-        console.take(b"panic");
-        assert!(matches!(console.check_fail(), Err(Stop::Failed { index: 0, .. })));
+            // As long as it was in the end, in one piece.
+            console.take(&[&[0x08; 15][..], b"panic"].concat());
+            assert!(matches!(console.check_fail(), Err(Stop::Failed { index: 0, .. })));
+        });
     }
 
     #[test]

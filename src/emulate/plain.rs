@@ -29,11 +29,14 @@ pub struct Filter {
 
 impl Filter {
     /// Filters `input` and appends to `output`; backspaces may also shorten it, but never across a line end nor below
-    /// `floor` bytes.
-    pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>, floor: usize) {
+    /// `floor` bytes. Returns how short it once was: what stood before that, still does.
+    pub fn push(&mut self, input: &[u8], output: &mut Vec<u8>, floor: usize) -> usize {
+        let mut lowest = output.len();
         for &byte in input {
             self.byte(byte, output, floor);
+            lowest = lowest.min(output.len());
         }
+        lowest
     }
 
     fn byte(&mut self, byte: u8, output: &mut Vec<u8>, floor: usize) {
@@ -140,6 +143,8 @@ mod tests {
         let (mut filter, mut output) = (Filter::default(), b"kept".to_vec());
         filter.push(b"\x08\x08x", &mut output, 4);
         assert_eq!(output, b"keptx");
+        assert_eq!(filter.push(b"y\x08\x08\x08z\x08zz", &mut output, 0), 3);
+        assert_eq!(output, b"kepzz");
     }
 
     #[test]
@@ -158,7 +163,9 @@ mod tests {
         ) {
             let filtered = |chunks: &[&[u8]]| {
                 let (mut filter, mut output) = (Filter::default(), Vec::new());
-                chunks.iter().for_each(|chunk| filter.push(chunk, &mut output, 0));
+                chunks.iter().for_each(|chunk| {
+                    filter.push(chunk, &mut output, 0);
+                });
                 output
             };
             let cut = cut.min(bytes.len());
