@@ -1,17 +1,18 @@
 //! What a machine writes to instead of the artifacts: nothing that stays, or a kept overlay in `out/RECIPE/overlay/`.
 
 use std::fs::File;
-use std::io::{Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-
-use sha2::{Digest, Sha256};
 
 use super::Image;
 use super::qcow2;
 use super::qemu::Disk;
 use crate::error::{Error, Kind, Result};
+use crate::file;
 use crate::task::Cancel;
+
+/// What guests write is nobody else's business.
+const MODE: u32 = 0o600;
 
 /// What becomes of what the machine writes to its disks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -136,8 +137,7 @@ fn check_base(overlay: &Overlay, path: &Path, note: &Path, cancel: &Cancel) -> R
 /// Finds out what identifies the artifact; `known` spares the hashing where size, time and inode are what they were.
 fn identify(path: &Path, known: Option<&Base>, cancel: &Cancel) -> Result<Base> {
     let wrap = |source| Error::io(format!("cannot read {}", path.display()), source);
-    let mut file = File::open(path).map_err(wrap)?;
-    let metadata = file.metadata().map_err(wrap)?;
+    let metadata = std::fs::metadata(path).map_err(wrap)?;
     let mtime_ns = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
     let (size, inode) = (metadata.len(), metadata.ino());
     if let Some(known) = known
@@ -145,42 +145,23 @@ fn identify(path: &Path, known: Option<&Base>, cancel: &Cancel) -> Result<Base> 
     {
         return Ok(known.clone());
     }
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        cancel.check()?;
-        match file.read(&mut buffer).map_err(wrap)? {
-            0 => break,
-            count => hasher.update(&buffer[..count]),
-        }
-    }
-    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = file::sha256_of(path, cancel)?;
     Ok(Base { size, mtime_ns, inode, sha256 })
 }
 
 /// Copies an artifact, beside its place and then into it.
 fn copy(from: &Path, to: &Path, cancel: &Cancel) -> Result<()> {
     cancel.check()?;
-    let wrap = |source| Error::io(format!("cannot copy {} to {}", from.display(), to.display()), source);
-    let temporary = new_beside(to)?;
-    let mut reader = File::open(from).map_err(wrap)?;
-    std::io::copy(&mut reader, &mut temporary.as_file()).map_err(wrap)?;
-    temporary.persist(to).map_err(|error| wrap(error.error))?;
-    Ok(())
+    let copy = || {
+        let temporary = file::beside(to, MODE)?;
+        std::io::copy(&mut File::open(from)?, &mut temporary.as_file())?;
+        file::put(temporary, to)
+    };
+    copy().map_err(|source| Error::io(format!("cannot copy {} to {}", from.display(), to.display()), source))
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let wrap = |source| Error::io(format!("cannot write {}", path.display()), source);
-    let mut temporary = new_beside(path)?;
-    temporary.write_all(bytes).map_err(wrap)?;
-    temporary.persist(path).map_err(|error| wrap(error.error))?;
-    Ok(())
-}
-
-fn new_beside(path: &Path) -> Result<tempfile::NamedTempFile> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    tempfile::NamedTempFile::new_in(folder)
-        .map_err(|source| Error::io(format!("cannot write into {}", folder.display()), source))
+    file::replace(path, bytes, MODE).map_err(|source| Error::io(format!("cannot write {}", path.display()), source))
 }
 
 #[cfg(test)]

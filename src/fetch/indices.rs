@@ -10,11 +10,12 @@ use sha2::{Digest, Sha256};
 
 use super::http::{Client, Failed};
 use super::mirror::Mirror;
-use super::part::{self, Wanted, hexadecimal};
+use super::part::{self, Wanted};
 use super::release::{Entry, Release, show_date};
 use super::signature::{self, Refusal};
 use super::url::Place;
 use crate::error::{Error, Kind, Result};
+use crate::file::{hexadecimal, read_limited};
 use crate::task::Task;
 
 /// Debian's largest `InRelease` is a fifth of a megabyte.
@@ -265,15 +266,5 @@ impl Fetcher<'_> {
                 let _ = std::fs::remove_file(entry.path());
             }
         }
-    }
-}
-
-/// Reads a local file of limited size.
-fn read_limited(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > limit {
-        true => Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, format!("larger than {limit} bytes"))),
-        false => Ok(bytes),
     }
 }

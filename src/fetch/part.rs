@@ -1,14 +1,15 @@
 //! A file on its way: loaded beside its place under a lock, hashed as it comes, moved there once it is whole and right.
 
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Result};
+use crate::file::{self, hexadecimal};
 use crate::task::Task;
 
 /// What a file must turn out to be.
@@ -206,16 +207,9 @@ pub fn copy(source: &Path, wanted: &Wanted, destination: &Path, task: &dyn Task)
 
 /// Writes a small file whole: beside its place, synced, then renamed.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let write = || {
-        std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
-        file.write_all(bytes)?;
-        // A temporary file is its maker's alone; this one is as readable as what stands beside it.
-        file.as_file().set_permissions(Permissions::from_mode(0o644))?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("")))?;
+        file::replace(path, bytes, 0o644)
     };
     write().map_err(|error| Error::io(format!("cannot write {}", path.display()), error))
 }
@@ -248,9 +242,4 @@ fn lock(path: &Path, task: &dyn Task) -> Result<File> {
             return Ok(file);
         }
     }
-}
-
-/// Returns bytes as hexadecimal digits in small letters.
-pub fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

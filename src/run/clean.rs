@@ -91,7 +91,7 @@ pub fn cache(shop: &Workshop) -> Result<()> {
 
 /// Is this a file of xenbuild's in `overlay/`, temporary ones included?
 fn is_overlay(name: &str) -> bool {
-    OVERLAY_ENDS.iter().any(|end| name.ends_with(end)) || name.starts_with(".tmp")
+    OVERLAY_ENDS.iter().any(|end| name.ends_with(end)) || name.starts_with(TEMPORARY)
 }
 
 /// Lists a folder's names; those that are no text are nobody's of ours, and stand for something all the same.

@@ -12,13 +12,14 @@
 //! ```
 
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::index::{Index, Look, hash_open};
 use crate::error::{Error, Kind, Result};
+use crate::file;
 use crate::plan::manifest::Manifest;
 use crate::step::{Digest, Output, output};
 use crate::task::Task;
@@ -353,18 +354,7 @@ pub fn sync(path: &Path) -> Result<()> {
 
 /// Replaces a small file in one step.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |error| output::write_error(path, error);
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".new-")
-        .permissions(Permissions::from_mode(0o644))
-        .tempfile_in(folder)
-        .map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.as_file().set_permissions(Permissions::from_mode(0o644)).map_err(failed)?;
-    file.as_file().sync_data().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    file::replace(path, bytes, 0o644).map_err(|error| output::write_error(path, error))
 }
 
 /// Lists a folder's names in byte order.

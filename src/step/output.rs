@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::error::{Error, Kind, Result};
+use crate::file;
 use crate::task::Task;
 
 /// How much is copied between two looks at the cancel flag.
@@ -34,16 +35,13 @@ pub fn open(path: &Path) -> Result<File> {
 
 /// Reads a whole file that has no business being larger than `limit_bytes`.
 pub fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open(path)?
-        .take(limit_bytes.saturating_add(1))
-        .read_to_end(&mut bytes)
-        .map_err(|error| Error::io(format!("cannot read {}", path.display()), error))?;
-    if bytes.len() as u64 > limit_bytes {
-        let message = format!("{} is larger than the {limit_bytes} bytes allowed for it", path.display());
-        return Err(Error::new(Kind::Input, message));
-    }
-    Ok(bytes)
+    file::read_limited(path, limit_bytes).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => {
+            let message = format!("{} is larger than the {limit_bytes} bytes allowed for it", path.display());
+            Error::new(Kind::Input, message)
+        }
+        _ => Error::io(format!("cannot read {}", path.display()), error),
+    })
 }
 
 /// Copies until the end of `from`, watching for cancellation; returns the number of bytes.
