@@ -175,7 +175,7 @@ impl Workshop {
     }
 }
 
-/// Looks at a plan without running it; reads `out/`, and may note digests of what it hashed if nobody else builds.
+/// Looks at a plan without running it: reads `out/`, and writes nothing, so that it may be done while somebody builds.
 pub fn survey(plan: &Plan, out: &Path, blame: Blame<'_>, cancel: &Arc<Cancel>) -> Result<(Vec<Surveyed>, History)> {
     let out = if out.exists() { absolute(out)? } else { out.to_owned() };
     let store = Store::existing(&out);

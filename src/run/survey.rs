@@ -47,7 +47,8 @@ pub fn survey(
 ) -> Result<Vec<Surveyed>> {
     let measure = Measure { index, blame, task };
     let mut all: Vec<Surveyed> = Vec::with_capacity(plan.len());
-    for (_, step) in plan.steps() {
+    let mut damages = vec![None; plan.len()];
+    for (id, step) in plan.steps() {
         task.cancel().check()?;
         let kind = step.step.kind();
         let mut lines: Vec<(&str, InputLines)> = Vec::new();
@@ -72,27 +73,31 @@ pub fn survey(
             Some(id) => (Prospect::Waits(id), known),
             None => match store.find_known(manifest.key(), output.as_ref(), index, task)? {
                 Found::Entry(entry) => (Prospect::Cached, Some(entry.outputs)),
-                Found::Damaged(damage) => (Prospect::Damaged(damage), known),
                 // Until somebody is found who needs it.
                 Found::Nothing if known.is_some() => (Prospect::NotNeeded, known),
+                Found::Damaged(damage) if known.is_some() => {
+                    damages[id.index()] = Some(damage);
+                    (Prospect::NotNeeded, known)
+                }
+                Found::Damaged(damage) => (Prospect::Damaged(damage), None),
                 Found::Nothing => (Prospect::WouldRun, None),
             },
         };
         all.push(Surveyed { prospect, manifest, unknown, outputs });
     }
-    demand(plan, &mut all);
+    demand(plan, &mut all, damages);
     Ok(all)
 }
 
 /// Finds out which of the steps whose output is known would have to run after all.
-fn demand(plan: &Plan, all: &mut [Surveyed]) {
+fn demand(plan: &Plan, all: &mut [Surveyed], mut damages: Vec<Option<String>>) {
     let steps: Vec<_> = plan.steps().collect();
     for (id, step) in steps.into_iter().rev() {
         let runs = matches!(all[id.index()].prospect, Prospect::WouldRun | Prospect::Damaged(_) | Prospect::Waits(_));
         for needed in step.needs().filter(|_| runs) {
             let prospect = &mut all[needed.index()].prospect;
             if *prospect == Prospect::NotNeeded {
-                *prospect = Prospect::WouldRun;
+                *prospect = damages[needed.index()].take().map_or(Prospect::WouldRun, Prospect::Damaged);
             }
         }
     }
