@@ -93,8 +93,10 @@ impl Error {
     /// Makes the error of an I/O operation: `what` names the operation and the file.
     pub fn io(what: impl Into<String>, source: std::io::Error) -> Self {
         let hint = match source.kind() {
-            std::io::ErrorKind::StorageFull => Some("the disk is full: nothing half-written was kept"),
-            std::io::ErrorKind::QuotaExceeded => Some("the disk quota is used up: nothing half-written was kept"),
+            std::io::ErrorKind::StorageFull => Some("the disk is full: make room, and run the command again"),
+            std::io::ErrorKind::QuotaExceeded => {
+                Some("the disk quota is used up: make room, and run the command again")
+            }
             _ => None,
         };
         let mut error = Error::new(Kind::Host, what).caused_by(source);

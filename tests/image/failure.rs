@@ -225,7 +225,7 @@ fn a_full_disk_leaves_nothing() {
     }
     let unmount = Unmount(&bench);
     let failure = text(bench.command(&["image", "r.toml"]).output().unwrap()).unwrap_err();
-    says(failure, 6, &["No space left on device", "the disk is full: nothing half-written was kept"]);
+    says(failure, 6, &["No space left on device", "the disk is full: make room, and run the command again"]);
     assert_eq!(bench.litter(), Vec::<std::path::PathBuf>::new());
     assert!(!bench.path("out/r/r.axf").exists());
     // With more room, what was finished is used and the rest is made.
