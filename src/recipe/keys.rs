@@ -230,7 +230,7 @@ static PARTS: &[Key] = &[
         "epoch",
         Either(&[Text(&form::TIME), Integer(0, i32::MAX as i64), Date]),
         Default("\"2026-01-01T00:00:00Z\""),
-        "The time that all made files get: RFC 3339, or seconds since 1970, up to the 2038 of ext3.",
+        "The time that all made files get: RFC 3339, or seconds since 1970, until 2038-01-19. Files that come from elsewhere keep theirs; ext3 holds 1901 to 2310.",
     ),
     key(
         "variables",

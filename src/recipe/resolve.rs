@@ -287,7 +287,7 @@ fn epoch(root: &Cursor<'_>) -> i64 {
     match seconds.filter(|seconds| (0..=i64::from(i32::MAX)).contains(seconds)) {
         Some(seconds) => seconds,
         None => {
-            cursor.finding("ext3 keeps times from 1970-01-01 to 2038-01-19 only");
+            cursor.finding("made files get times from 1970-01-01 to 2038-01-19 only");
             0
         }
     }
