@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use report::{Class, Finding, Report};
 
 mod complete;
@@ -107,6 +107,14 @@ impl Recipe {
         };
         let findings = wrong.into_iter().map(finding).collect();
         Report::new(&self.sources, findings).into_error()
+    }
+
+    /// Makes one error of several that know their places. It is of their kind, if that is one: the recipe's fault otherwise.
+    pub fn join(&self, errors: Vec<Error>) -> Error {
+        let kind = errors.first().map(|error| error.kind);
+        let kind = kind.filter(|kind| errors.iter().all(|error| error.kind == *kind)).unwrap_or(Kind::Recipe);
+        let placed = errors.into_iter().filter_map(|mut error| Some((*error.place.take()?, error.to_string())));
+        Error { kind, ..self.errors_at(placed) }
     }
 }
 

@@ -289,7 +289,7 @@ files."/b" = {{ tarball = "b.tar", file = "b" }}
     for (message, line, column) in [
         ("keyring.gpg: No such file", 2, 47),
         ("cannot read /nowhere/at/all: No such file", 2, 71),
-        ("xen has SHA-256 ", 4, 39),
+        ("xen hashes to ", 4, 39),
         ("Image: No such file", 5, 25),
         ("modules: No such file", 5, 53),
         ("modules: No such file", 9, 23),
@@ -311,7 +311,7 @@ files."/b" = {{ tarball = "b.tar", file = "b" }}
     fs::write(folder.path().join("xen"), image).unwrap();
     fs::write(&recipe, text.replace("/nowhere/at/all", folder.path().to_str().unwrap())).unwrap();
     let (code, _, err) = check();
-    assert_eq!(code, Some(3));
+    assert_eq!(code, Some(4));
     assert!(err.contains("modules is not a regular file"), "{err}");
     assert!(!err.contains("errors in the recipe"), "{err}");
 

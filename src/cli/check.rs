@@ -2,19 +2,19 @@
 
 use std::env;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-use sha2::{Digest, Sha256};
 
 use super::Global;
 use crate::emulate::command::find_program;
 use crate::emulate::{model, qemu};
-use crate::error::{Kind, Result};
-use crate::recipe::{self, FileSource, Located, Origin, Recipe, TreeSource};
+use crate::error::{Error, Kind, Result};
+use crate::file;
+use crate::recipe::{self, FileSource, Located, Recipe, TreeSource};
 use crate::run;
 use crate::run::preview::Preview;
+use crate::task::Cancel;
 
 /// Checks all that can be known before the first long step
 ///
@@ -45,7 +45,7 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
         }
     };
     if !wrong.is_empty() {
-        return Err(recipe.errors_at(wrong));
+        return Err(recipe.join(wrong));
     }
     if !global.quiet {
         if let Some(warning) = programs(&recipe) {
@@ -89,23 +89,23 @@ enum Wanted {
     Folder,
 }
 
-/// Looks at all local paths; returns what is wrong with them.
-fn inputs(recipe: &Recipe) -> Vec<(Origin, String)> {
+/// Looks at all local paths; returns what is wrong with them, each of the kind that a build would find it to be.
+fn inputs(recipe: &Recipe) -> Vec<Error> {
     let mut wrong = Vec::new();
     let mut look = |path: &Located<PathBuf>, wanted: Wanted, sha256: Option<&Located<String>>| {
-        if let Err(message) = input(&path.value, wanted) {
-            wrong.push((path.origin.clone(), message));
-        } else if let Some(sha256) = sha256 {
-            match hash(&path.value) {
-                Ok(found) if found == sha256.value => {}
+        let result = input(&path.value, wanted).map_err(|error| error.at(&path.origin));
+        wrong.extend(result.err().or_else(|| {
+            let wanted = sha256?;
+            let shown = path.value.display();
+            match file::sha256_of(&path.value, &Cancel::default()) {
+                Ok(found) if found.eq_ignore_ascii_case(&wanted.value) => None,
                 Ok(found) => {
-                    wrong.push((sha256.origin.clone(), format!("{} has SHA-256 {found}", path.value.display())))
+                    let message = format!("{shown} hashes to {found}, not to {}", wanted.value);
+                    Some(Error::new(Kind::Input, message).at(&wanted.origin))
                 }
-                Err(error) => {
-                    wrong.push((path.origin.clone(), format!("cannot read {}: {error}", path.value.display())))
-                }
+                Err(error) => Some(Error { kind: Kind::Recipe, ..error }.at(&path.origin)),
             }
-        }
+        }));
     };
     for file in recipe.files() {
         match file {
@@ -133,28 +133,16 @@ fn inputs(recipe: &Recipe) -> Vec<(Origin, String)> {
     wrong
 }
 
-/// Says what is wrong with a local file or folder.
-fn input(path: &Path, wanted: Wanted) -> Result<(), String> {
-    let cannot = |error: io::Error| format!("cannot read {}: {error}", path.display());
+/// Looks at a local file or folder: what is missing is the recipe's fault, what is something else the input's.
+fn input(path: &Path, wanted: Wanted) -> Result<()> {
+    let cannot = |error: io::Error| Error::new(Kind::Recipe, format!("cannot read {}: {error}", path.display()));
+    let is_no = |what: &str| Err(Error::new(Kind::Input, format!("{} is not a {what}", path.display())));
     let metadata = path.metadata().map_err(cannot)?;
     match wanted {
-        Wanted::File if !metadata.is_file() => Err(format!("{} is not a regular file", path.display())),
-        Wanted::Folder if !metadata.is_dir() => Err(format!("{} is not a folder", path.display())),
+        Wanted::File if !metadata.is_file() => is_no("regular file"),
+        Wanted::Folder if !metadata.is_dir() => is_no("folder"),
         Wanted::File => File::open(path).map(drop).map_err(cannot),
         Wanted::Folder => path.read_dir().map(drop).map_err(cannot),
-    }
-}
-
-/// Returns a file's SHA-256 in hexadecimal.
-fn hash(path: &Path) -> io::Result<String> {
-    let mut file = File::open(path)?;
-    let mut hasher = Sha256::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
-            count => hasher.update(&buffer[..count]),
-        }
     }
 }
 

@@ -36,7 +36,7 @@ impl Plan {
             if placed.is_empty() {
                 return others.remove(0);
             }
-            recipe.errors_at(placed.into_iter().filter_map(|mut error| Some((*error.place.take()?, error.to_string()))))
+            recipe.join(placed)
         })
     }
 

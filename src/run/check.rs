@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::measure::Measure;
-use super::preview::{self, Local, Preview, placed};
-use crate::error::Result;
+use super::preview::{self, Local, Preview};
+use crate::error::{Error, Result};
 use crate::fetch::Lock;
 use crate::plan::{Plan, PlannedStep, Role};
 use crate::recipe::{Origin, Recipe};
@@ -13,8 +13,8 @@ use crate::step::device_tree::DeviceTree;
 use crate::step::{Digest, Given, InputSource, NoPackages, Step, Workspace};
 use crate::task::{Cancel, Silent, Task};
 
-/// What is wrong, and where the recipe asks for it.
-type Wrong = Vec<(Origin, String)>;
+/// What is wrong; each knows where the recipe asks for it.
+type Wrong = Vec<Error>;
 
 /// Plans a recipe, unpacks its local kernels, compiles its local device trees, and gives everything its place in memory,
 /// as far as sizes are known without making anything. `known` is wrong already, and nothing more is said about it.
@@ -23,20 +23,15 @@ type Wrong = Vec<(Origin, String)>;
 ///
 /// # Errors
 /// What is wrong and stands nowhere in the recipe: a lock that cannot be read, for example.
-pub fn check(
-    recipe: &Recipe,
-    known: &[(Origin, String)],
-    out: &Path,
-    cancel: &Arc<Cancel>,
-) -> Result<(Wrong, Option<Preview>)> {
+pub fn check(recipe: &Recipe, known: &[Error], out: &Path, cancel: &Arc<Cancel>) -> Result<(Wrong, Option<Preview>)> {
     let lock = Lock::read(&Lock::path_of(recipe))?;
     let mut wrong = Wrong::new();
     let mut plan = Plan::attempt(recipe, lock.as_ref());
     if let Err(errors) = plan {
-        wrong = errors.into_iter().map(placed).collect::<Result<_>>()?;
+        wrong = with_places(errors)?;
         // Without the guests that have no configuration, the rest can be looked at.
         let mut rest = recipe.clone();
-        rest.guests.retain(|_, guest| wrong.iter().all(|(origin, _)| *origin != guest.origin));
+        rest.guests.retain(|_, guest| wrong.iter().all(|error| error.place.as_deref() != Some(&guest.origin)));
         plan = Plan::attempt(&rest, lock.as_ref());
     }
     let Ok(plan) = plan else { return Ok((wrong, None)) };
@@ -54,14 +49,20 @@ pub fn check(
     match preview::preview(&plan, local, out, &blame, cancel) {
         Ok(preview) => Ok((wrong, Some(preview))),
         Err(error) => {
-            wrong.push(placed(error)?);
+            wrong.extend(with_places(vec![error])?);
             Ok((wrong, None))
         }
     }
 }
 
+/// Returns errors that all have a place in the recipe; one that has none ends the check.
+fn with_places(errors: Vec<Error>) -> Result<Wrong> {
+    let (placed, mut others): (Vec<Error>, Vec<Error>) = errors.into_iter().partition(|error| error.place.is_some());
+    if others.is_empty() { Ok(placed) } else { Err(others.remove(0)) }
+}
+
 struct Checker<'a> {
-    known: &'a [(Origin, String)],
+    known: &'a [Error],
     task: &'a dyn Task,
     local: Local,
     wrong: Wrong,
@@ -72,7 +73,9 @@ impl Checker<'_> {
     fn step(&mut self, plan: &Plan, step: &PlannedStep) -> Result<()> {
         // `hypervisor.sha256` is about the same file as `hypervisor.path`.
         let table = |origin: &Origin| origin.key.rsplit_once('.').map_or(String::new(), |(table, _)| table.to_owned());
-        let hopeless = |origin: &Origin| self.known.iter().any(|(known, _)| table(known) == table(origin));
+        let hopeless = |origin: &Origin| {
+            self.known.iter().any(|known| known.place.as_ref().is_some_and(|place| table(place) == table(origin)))
+        };
         if step.needs().next().is_some() || step.inputs.iter().any(|input| input.origin.as_ref().is_some_and(hopeless))
         {
             return Ok(());
@@ -91,7 +94,7 @@ impl Checker<'_> {
                             None => {}
                         }
                     }
-                    (Err(error), Some(origin)) => self.wrong.push((origin.clone(), error.to_string())),
+                    (Err(error), Some(origin)) => self.wrong.push(error.at(origin)),
                     (Err(error), None) => return Err(error),
                 }
             }
@@ -121,7 +124,7 @@ impl Checker<'_> {
                     let name = name.unwrap_or(crate::step::device_tree::SOURCE);
                     let input = step.inputs.iter().find(|input| input.name == name);
                     let Some(origin) = input.and_then(|input| input.origin.clone()) else { return Err(error) };
-                    self.wrong.push((origin, error.to_string()));
+                    self.wrong.push(error.at(&origin));
                     return Ok(());
                 }
             }

@@ -8,7 +8,7 @@ use bootwrap::layout::MemoryMap;
 
 use super::survey::{Prospect, Surveyed};
 use super::{Blame, History, survey};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{Plan, PlannedStep, Role};
 use crate::step::wrap::{Parts, Wrap, ramdisk};
 use crate::step::{InputSource, Step, StepId, output};
@@ -204,13 +204,5 @@ impl Preview {
             ));
         }
         gaps
-    }
-}
-
-/// An error that has no place in the recipe stays one; the others are told with the rest.
-pub fn placed(mut error: Error) -> Result<(crate::recipe::Origin, String)> {
-    match error.place.take() {
-        Some(origin) => Ok((*origin, error.to_string())),
-        None => Err(error),
     }
 }

@@ -110,3 +110,22 @@ fn the_memory_map_is_printed_as_image_writes_it() {
     assert!(told.contains("\nto be made again: initramfs; as the last build left it, it would not do: "), "{told}");
     assert!(told.contains("is not in memory"), "{told}");
 }
+
+#[test]
+fn what_is_wrong_has_the_exit_code_that_a_build_gives_it() {
+    let hash = format!("path = \"xen\"\nsha256 = \"{}\"", "1".repeat(64));
+    let changes: [(i32, &str, &dyn Fn(&Bench)); 4] = [
+        (4, "xen hashes to ", &|bench| bench.edit("path = \"xen\"", &hash)),
+        (4, "xen is no arm64 Image", &|bench| bench.write("xen", "none")),
+        (3, "notes.txt: No such file", &|bench| fs::remove_file(bench.path("notes.txt")).unwrap()),
+        (3, "there is no file system `other`", &|bench| bench.edit("root = \"rootfs\"", "root = \"other\"")),
+    ];
+    for (code, part, change) in changes {
+        let bench = Bench::new();
+        change(&bench);
+        for command in ["check", "image"] {
+            let (found, told) = bench.run(&[command, "r.toml"]).unwrap_err();
+            assert!(found == code && told.contains(part), "{command}: {found}\n{told}");
+        }
+    }
+}
