@@ -5,12 +5,16 @@
 //! a name turns out to be an alias. Source: modprobe.d(5), depmod(8), kernel `include/linux/module.h`.
 
 mod alias;
+mod depmod;
+mod index;
 mod modinfo;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::ErrorKind::{InvalidData, UnexpectedEof};
 use std::sync::Arc;
 use std::{fmt, io};
 
+pub use depmod::Listing;
 pub use modinfo::ModuleInfo;
 
 use crate::decompress;
@@ -83,6 +87,9 @@ pub struct Modules {
     /// What the kernel has in itself.
     builtin: BTreeSet<String>,
     builtin_aliases: Aliases<()>,
+    /// The same as their lists have it.
+    builtin_listed: Vec<String>,
+    builtin_alias_listed: Vec<(String, String)>,
     /// The aliases of all modules, once they are known.
     aliases: Option<Aliases<usize>>,
     info: Vec<Option<Arc<ModuleInfo>>>,
@@ -151,7 +158,8 @@ impl Modules {
 
     /// Adds the content of `modules.builtin`: a path a line.
     pub fn add_builtin(&mut self, list: &[u8]) {
-        self.builtin.extend(list.split(|&byte| byte == b'\n').filter_map(module_name));
+        self.builtin_listed.extend(list.split(|&byte| byte == b'\n').filter_map(module_name));
+        self.builtin.extend(self.builtin_listed.iter().cloned());
     }
 
     /// Adds the content of `modules.builtin.modinfo`: `module.key=value`, each ending with a NUL. It holds the aliases
@@ -162,6 +170,7 @@ impl Modules {
             if let Some((module, alias)) = record.split_once(".alias=") {
                 self.builtin.insert(alias::normalize(module));
                 self.builtin_aliases.insert(alias, ());
+                self.builtin_alias_listed.push((alias.to_owned(), alias::normalize(module)));
             }
         }
     }
@@ -190,6 +199,15 @@ impl Modules {
         let info = modinfo::read(&*file.source, MODULE_MAX_BYTES)
             .map_err(|error| ModuleError::File(String::from_utf8_lossy(&file.path).into_owned(), error))?;
         Ok(self.info[index].insert(Arc::new(info)).clone())
+    }
+
+    /// Returns what a module says of itself; nothing, if its file is none.
+    fn info_if_any(&mut self, index: usize) -> Result<Option<Arc<ModuleInfo>>, ModuleError> {
+        match self.info_of(index) {
+            Ok(info) => Ok(Some(info)),
+            Err(ModuleError::File(_, error)) if matches!(error.kind(), InvalidData | UnexpectedEof) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Returns the modules to load, in this order, so that those of these names (or aliases) are there: each after

@@ -303,3 +303,155 @@ fn modprobe_would_load_the_same() {
     }
     assert!(differences.is_empty(), "of {} names:\n{}", names.len(), differences.join("\n"));
 }
+
+/// A module that exports the symbols of the first list and needs those of the second, besides what it says of itself: depmod
+/// looks at nothing but symbols for what needs what.
+fn linked(modinfo: &str, exports: &str, needs: &str) -> Vec<u8> {
+    use object::write::{Symbol, SymbolSection};
+    let mut object = Object::new(BinaryFormat::Elf, Architecture::Aarch64, Endianness::Little);
+    let strings = object.add_section(Vec::new(), b"__ksymtab_strings".to_vec(), SectionKind::ReadOnlyData);
+    for name in exports.split_whitespace() {
+        object.append_section_data(strings, format!("{name}\0").as_bytes(), 1);
+    }
+    for name in needs.split_whitespace() {
+        object.add_symbol(Symbol {
+            name: name.into(),
+            value: 0,
+            size: 0,
+            kind: object::SymbolKind::Unknown,
+            scope: object::SymbolScope::Unknown,
+            weak: false,
+            section: SymbolSection::Undefined,
+            flags: object::SymbolFlags::None,
+        });
+    }
+    let section = object.add_section(Vec::new(), b".modinfo".to_vec(), SectionKind::ReadOnlyData);
+    object.append_section_data(section, modinfo.replace('|', "\0").as_bytes(), 1);
+    object.write().unwrap()
+}
+
+/// Compares with what depmod makes of the same folder: byte for byte, but for the order in which it names what one module
+/// needs (that of symbols in files).
+fn compare_with_depmod(root: &Path, version: &str, listings: &[(&str, Vec<u8>)]) {
+    let folder = root.join("lib/modules").join(version);
+    tools::shell(&format!("depmod -b . {version}"), root);
+    for (name, ours) in listings {
+        let theirs = std::fs::read(folder.join(name)).unwrap();
+        if *name == "modules.dep" {
+            let lines = |bytes: &[u8]| -> Vec<(String, BTreeSet<String>)> {
+                let text = String::from_utf8(bytes.to_vec()).unwrap();
+                let line = |line: &str| {
+                    let (path, needs) = line.split_once(':').unwrap();
+                    (path.to_owned(), needs.split_whitespace().map(str::to_owned).collect())
+                };
+                text.lines().map(line).collect()
+            };
+            assert_eq!(lines(ours), lines(&theirs));
+        } else if *name == "modules.dep.bin" {
+            assert_eq!(ours.len(), theirs.len(), "{name}");
+        } else if ours != &theirs {
+            let same = ours.iter().zip(&theirs).take_while(|(ours, theirs)| ours == theirs).count();
+            let show =
+                |bytes: &[u8]| String::from_utf8_lossy(&bytes[same.saturating_sub(80)..]).chars().take(300).collect();
+            let (ours_shown, theirs_shown): (String, String) = (show(ours), show(&theirs));
+            panic!("{name}, byte {same} of {}: ours\n{ours_shown}\ntheirs\n{theirs_shown}", theirs.len());
+        }
+    }
+}
+
+#[test]
+fn depmod_lists_the_same() {
+    if !tools::available("depmod") || !tools::available("modprobe") {
+        return;
+    }
+    let files = [
+        (
+            "kernel/fs/ext4/ext4.ko",
+            linked("softdep=pre: crc32c|alias=fs-ext4|alias=ext3|depends=mbcache,jbd2|", "", "m j"),
+        ),
+        ("kernel/fs/mbcache.ko", linked("depends=|", "m", "")),
+        ("kernel/fs/jbd2/jbd2.ko", linked("alias=jbd-2[a-f]-x|depends=crc16|", "j", "c")),
+        ("kernel/lib/crc16.ko", linked("alias=crc*|depends=|", "c", "")),
+        ("kernel/crypto/crc32c_generic.ko", linked("alias=crypto-crc32c|alias=crc32c|depends=|", "", "")),
+        ("kernel/crypto/crc32-ce.ko", linked("alias=crc32c|depends=|", "", "")),
+        ("kernel/not-listed.ko", linked("depends=crc16,gone|", "", "c nowhere")),
+        (
+            "modules.order",
+            b"kernel/crypto/crc32-ce.ko\nkernel/lib/crc16.ko\nkernel/fs/jbd2/jbd2.ko\nkernel/fs/mbcache.ko\n\
+            kernel/fs/ext4/ext4.ko\nkernel/crypto/crc32c_generic.ko\n"
+                .to_vec(),
+        ),
+        ("modules.builtin", b"kernel/fs/fuse-core.ko\nkernel/a.ko\n".to_vec()),
+        ("modules.builtin.modinfo", b"fuse_core.alias=fs-fuse\0fuse_core.license=GPL\0".to_vec()),
+    ];
+    let temp = tempfile::tempdir().unwrap();
+    let mut tree = Tree::new(Metadata::default());
+    for (path, bytes) in &files {
+        let path = format!("lib/modules/6.1/{path}");
+        std::fs::create_dir_all(temp.path().join(&path).parent().unwrap()).unwrap();
+        std::fs::write(temp.path().join(&path), bytes).unwrap();
+        tree.insert(path.as_bytes(), Kind::File(Arc::new(bytes.clone())), Metadata::default()).unwrap();
+    }
+    let order = files.iter().find(|(path, _)| *path == "modules.order").unwrap().1.clone();
+    let mut modules = Modules::from_tree(&tree, b"lib/modules/6.1").unwrap();
+    let listings = modules.listings(b"lib/modules/6.1", &order).unwrap();
+    compare_with_depmod(temp.path(), "6.1", &listings);
+    // With ours in the place of depmod's, modprobe finds names, aliases and what is built in.
+    tools::shell("rm lib/modules/6.1/modules.*.bin", temp.path());
+    for (name, bytes) in &listings {
+        std::fs::write(temp.path().join("lib/modules/6.1").join(name), bytes).unwrap();
+    }
+    let modprobe = |name: &str| {
+        let script = format!("modprobe -d . -S 6.1 --show-depends {name}");
+        let told = tools::shell(&script, temp.path());
+        let last = |line: &str| line.trim_end().rsplit('/').next().unwrap().to_owned();
+        told.lines().map(last).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(modprobe("jbd2"), "crc16.ko jbd2.ko");
+    let all = modprobe("fs-ext4");
+    assert!(all.ends_with("ext4.ko") && all.contains("crc16.ko jbd2.ko") && all.contains("crc32-ce.ko"), "{all}");
+    assert_eq!(modprobe("fuse-core"), "builtin fuse_core");
+    assert_eq!(modprobe("not_listed"), "crc16.ko not-listed.ko");
+}
+
+#[test]
+fn modules_that_need_each_other_are_listed() {
+    let listings = world().listings(b"lib/modules/6.1", b"").unwrap();
+    let dep = &listings.iter().find(|(name, _)| *name == "modules.dep").unwrap().1;
+    let dep = String::from_utf8(dep.clone()).unwrap();
+    for line in [
+        "kernel/e.ko: kernel/f.ko",
+        "kernel/f.ko: kernel/e.ko",
+        "kernel/d.ko:",
+        "kernel/drivers/block/virtio_blk.ko: kernel/drivers/virtio/virtio_ring.ko",
+        "kernel/fs/ext4/ext4.ko: kernel/fs/jbd2/jbd2.ko kernel/fs/mbcache.ko",
+    ] {
+        assert!(dep.lines().any(|found| found == line), "{line} is not in\n{dep}");
+    }
+}
+
+#[test]
+#[ignore = "conformance: compares with depmod over the kernel under $MODULES_ROOT/lib/modules"]
+fn depmod_lists_a_real_kernel_the_same() {
+    let Some(root) = std::env::var_os("MODULES_ROOT") else {
+        eprintln!("SKIPPED: $MODULES_ROOT is not set");
+        return;
+    };
+    if !tools::available("depmod") {
+        return;
+    }
+    let base = Path::new(&root).join("lib/modules");
+    let version = std::fs::read_dir(&base).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+    let temp = tempfile::tempdir().unwrap();
+    let at = base.join(&version);
+    tools::shell(&format!("mkdir -p lib/modules; cp -rs {} lib/modules/{version}", at.display()), temp.path());
+    let mut tree = Tree::new(Metadata::default());
+    let options = ReadOptions { to: format!("lib/modules/{version}").into_bytes(), ..ReadOptions::default() };
+    folder::read_into(&mut tree, &at, &options, Keep::Content(Timestamp::default())).unwrap();
+    let order = std::fs::read(at.join("modules.order")).unwrap_or_default();
+    let started = std::time::Instant::now();
+    let mut modules = Modules::from_tree(&tree, &options.to).unwrap();
+    let listings = modules.listings(&options.to, &order).unwrap();
+    eprintln!("{} modules listed in {:?}", modules.files().len(), started.elapsed());
+    compare_with_depmod(temp.path(), &version, &listings);
+}

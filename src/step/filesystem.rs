@@ -116,7 +116,7 @@ impl Kind for Filesystem {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn describe(&self, description: &mut Description) {

@@ -22,6 +22,8 @@ pub struct ModuleInfo {
     pub soft_before: Vec<String>,
     /// Modules or aliases to load after it, if they are there (`softdep=post:`).
     pub soft_after: Vec<String>,
+    /// Both, as the module has them: one text for each `softdep`.
+    pub soft: Vec<String>,
     /// The patterns that stand for it.
     pub aliases: Vec<String>,
     /// The kernel it belongs to, and how that was built.
@@ -42,7 +44,10 @@ impl ModuleInfo {
                     info.depends.extend(value.split(',').map(str::trim).filter(|name| !name.is_empty()).map(normalize));
                 }
                 "alias" => info.aliases.push(value.to_owned()),
-                "softdep" => info.soft(value),
+                "softdep" => {
+                    info.split_soft(value);
+                    info.soft.push(value.to_owned());
+                }
                 _ => {}
             }
         }
@@ -50,7 +55,7 @@ impl ModuleInfo {
     }
 
     /// Reads `pre: a b post: c`.
-    fn soft(&mut self, value: &str) {
+    fn split_soft(&mut self, value: &str) {
         let mut list = None;
         for word in value.split_whitespace() {
             match (word, &mut list) {

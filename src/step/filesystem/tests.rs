@@ -284,3 +284,28 @@ fn a_cancelled_step_says_so() {
         assert_eq!(lab.spec.make(&workspace).unwrap_err().kind, crate::error::Kind::Interrupted);
     }
 }
+
+#[test]
+fn kernel_modules_are_listed_as_depmod_would() {
+    let mut lab = Lab::new();
+    lab.spec.merged_usr = true;
+    lab.layer("kernel", &[("lib/modules/6.1/kernel/x.ko", "no ELF"), ("lib/modules/6.1/modules.builtin", "a/b.ko\n")]);
+    lab.layer("own", &[("lib/modules/6.2/kernel/x.ko", "no ELF"), ("lib/modules/6.2/modules.dep", "as it was")]);
+    lab.layer("none", &[("lib/modules/6.3/notes", "no modules")]);
+    let mut tree = Tree::new(Metadata::default());
+    let image = Arc::new(fs::File::open(lab.make().unwrap()).unwrap());
+    tar::read_into(&mut tree, &image, &ReadOptions::default()).unwrap();
+    let read = |path: &str| {
+        let id = tree.lookup(path.as_bytes(), true)?;
+        let NodeKind::File(source) = &tree.inode(id).kind else { return None };
+        let mut bytes = vec![0; source.size_bytes() as usize];
+        source.read_at(0, &mut bytes).unwrap();
+        Some(bytes)
+    };
+    assert_eq!(read("usr/lib/modules/6.1/modules.dep").unwrap(), b"kernel/x.ko:\n");
+    assert!(read("usr/lib/modules/6.1/modules.dep.bin").unwrap().starts_with(b"\xb0\x07\xf4\x57"));
+    let builtin = read("usr/lib/modules/6.1/modules.builtin.bin").unwrap();
+    assert!(builtin.ends_with(b"bb\x40\0\0\x0c"), "the root leads to a module `b` without more: {builtin:x?}");
+    assert_eq!(read("lib/modules/6.2/modules.dep").unwrap(), b"as it was");
+    assert!(read("lib/modules/6.2/modules.dep.bin").is_none() && read("lib/modules/6.3/modules.dep").is_none());
+}
