@@ -9,7 +9,7 @@
 //! - [`step`]: one kind of step per file: its inputs, its key, its work.
 //! - [`run`]: carries a plan out: cache, queue, events.
 //! - [`fetch`]: packages from the network, verified and locked; the only place that knows the network.
-//! - [`file`]: files, hashed, read within a limit, replaced in one step.
+//! - [`mod@file`]: files, hashed, read within a limit, replaced in one step.
 //! - [`stub`]: the EL3 program that xenbuild carries.
 //! - [`emulate`]: boots an image and talks to its console; starts QEMU.
 //! - [`cli`]: the command line; the only place that knows clap, indicatif and the terminal.
