@@ -34,7 +34,7 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	rm -rf $(INPUTS) && mkdir -p $(INPUTS)/debs $(INPUTS)/kernel
 	cd $(INPUTS) && apt-get download linux-source-6.1 && dpkg-deb --fsys-tarfile linux-source-*.deb \
 	  | tar -xO ./usr/src/linux-source-6.1.tar.xz | tar -xJ --strip-components=1 --one-top-level=linux \
-	    --wildcards '*/arch/arm64/boot/dts' '*/include/dt-bindings' '*/scripts/dtc/include-prefixes'
+	    --wildcards '*/arch/arm*/boot/dts' '*/include/dt-bindings' '*/include/uapi/linux/input-event-codes.h' '*/scripts/dtc/include-prefixes'
 	n=0; for deb in out/cache/*/package.deb; do n=$$((n + 1)); ln "$$deb" $(INPUTS)/debs/$$n.deb; \
 	  case $$(dpkg-deb -f "$$deb" Package) in linux-image-*[0-9]*) dpkg-deb -x "$$deb" $(INPUTS)/kernel ;; esac; done
 	XENBUILD_LINUX_SOURCE=$(INPUTS)/linux XENBUILD_KERNEL=$(CURDIR)/out/tutorial/Image DEB_FOLDER=$(INPUTS)/debs \

@@ -17,20 +17,17 @@ fn apt_state(folder: &Path) -> PathBuf {
     if let Some(config) = std::env::var_os("APT_CONFIG") {
         return config.into();
     }
+    for state in ["lists/partial", "cache/archives/partial"] {
+        std::fs::create_dir_all(folder.join(state)).unwrap();
+    }
+    std::fs::write(folder.join("status"), "").unwrap();
     let at = folder.display();
-    shell(
-        &format!(
-            r#"
-            mkdir -p lists/partial cache/archives/partial; : >status
-            cat >apt.conf <<C
-            APT::Architecture "arm64"; APT::Architectures "arm64"; APT::Sandbox::User "root";
-            Dir::State::Lists "{at}/lists"; Dir::State::status "{at}/status"; Dir::Cache "{at}/cache";
-            C
-            APT_CONFIG={at}/apt.conf apt-get -q update
-            "#
-        ),
-        folder,
+    let config = format!(
+        "APT::Architecture \"arm64\"; APT::Architectures \"arm64\"; APT::Sandbox::User \"root\";\n\
+         Dir::State::Lists \"{at}/lists\"; Dir::State::status \"{at}/status\"; Dir::Cache \"{at}/cache\";\n"
     );
+    std::fs::write(folder.join("apt.conf"), config).unwrap();
+    shell("APT_CONFIG=apt.conf apt-get -q update", folder);
     folder.join("apt.conf")
 }
 
