@@ -44,8 +44,8 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 
 bench: setup-bench xenbuild       ## beside the tools a user would pick instead: ratios, in one run
 	$(XENBUILD) image $(RECIPE)
-	cargo build --locked --release -p imagegen --example mkext3
-	XENBUILD_BENCH_IMAGE=$(CURDIR)/out/tutorial/rootfs.img cargo bench --locked -p imagegen --bench ext3
+	cargo build --locked --release -p imagegen --example mkext
+	XENBUILD_BENCH_IMAGE=$(CURDIR)/out/tutorial/rootfs.img cargo bench --locked -p imagegen --bench ext
 
 clean:
 	rm -rf out target

@@ -3,7 +3,7 @@
 
 pub mod archive;
 pub mod decompress;
-pub mod ext3;
+pub mod ext;
 pub mod modules;
 pub mod package;
 mod suggest;

@@ -16,7 +16,7 @@ use imagegen::archive::ReadOptions;
 use imagegen::archive::filter::Pattern;
 use imagegen::archive::folder::{Keep, read_into};
 use imagegen::archive::tar;
-use imagegen::ext3;
+use imagegen::ext;
 use imagegen::tree::{Extent, Kind, Metadata, Timestamp, Tree};
 
 const EPOCH: Keep = Keep::Content(Timestamp { seconds: 1_700_000_000, nanoseconds: 0 });
@@ -191,7 +191,7 @@ fn holes_are_where_the_content_is_zeros_and_not_where_the_host_has_them() {
 
 /// Writes a tree as ext3 and as tar.
 fn images(tree: &Tree) -> (Vec<u8>, Vec<u8>) {
-    let plan = ext3::Plan::new(tree, &ext3::Options::new([1; 16], [2; 16], 1_700_000_000)).unwrap();
+    let plan = ext::Plan::new(tree, &ext::Options::new([1; 16], [2; 16], 1_700_000_000)).unwrap();
     let mut file = tempfile::tempfile().unwrap();
     plan.write(&file, 0, &mut |_| ControlFlow::Continue(())).unwrap();
     let (mut image, mut archive) = (Vec::new(), Vec::new());

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use imagegen::archive::{ArchiveError, Problem, cpio, tar};
 use imagegen::decompress::gzip_writer;
-use imagegen::ext3;
+use imagegen::ext;
 use imagegen::tree::Tree;
 
 use super::{Filesystem, OUTPUT};
@@ -21,12 +21,12 @@ pub fn image(spec: &Filesystem, tree: &Tree, workspace: &Workspace<'_>) -> Resul
     match &spec.format {
         Format::Ext3 { size_bytes, free_bytes, label } => {
             let size_bytes = size_bytes.as_ref().map(|size| size.value);
-            let options = ext3::Options {
+            let options = ext::Options {
                 size_bytes,
                 free_bytes: *free_bytes,
                 label: label.clone(),
                 clamp_times: true,
-                ..ext3::Options::new(uuid(workspace.key, "uuid"), uuid(workspace.key, "hash seed"), spec.epoch)
+                ..ext::Options::new(uuid(workspace.key, "uuid"), uuid(workspace.key, "hash seed"), spec.epoch)
             };
             write_ext3(spec, tree, &options, workspace)
         }
@@ -57,8 +57,8 @@ fn uuid(key: Digest, purpose: &str) -> [u8; 16] {
     uuid
 }
 
-fn write_ext3(spec: &Filesystem, tree: &Tree, options: &ext3::Options, workspace: &Workspace<'_>) -> Result<()> {
-    let plan = ext3::Plan::new(tree, options).map_err(|error| spec.error(error))?;
+fn write_ext3(spec: &Filesystem, tree: &Tree, options: &ext::Options, workspace: &Workspace<'_>) -> Result<()> {
+    let plan = ext::Plan::new(tree, options).map_err(|error| spec.error(error))?;
     let task = workspace.task;
     task.total(plan.content_bytes());
     let path = workspace.folder.join(OUTPUT);
@@ -70,8 +70,8 @@ fn write_ext3(spec: &Filesystem, tree: &Tree, options: &ext3::Options, workspace
         if task.cancel().is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     written.map_err(|error| match error {
-        ext3::WriteError::Output(error) => output::write_error(&path, error),
-        ext3::WriteError::Cancelled => Error::new(ErrorKind::Interrupted, "interrupted"),
+        ext::WriteError::Output(error) => output::write_error(&path, error),
+        ext::WriteError::Cancelled => Error::new(ErrorKind::Interrupted, "interrupted"),
         other => spec.error(other),
     })
 }

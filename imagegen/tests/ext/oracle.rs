@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use imagegen::ext3::{Options, Plan};
+use imagegen::ext::{Options, Plan};
 use imagegen::tree::{InodeId, Kind, Source, Timestamp, Tree};
 use rustix::fs::SeekFrom;
 use tempfile::TempDir;

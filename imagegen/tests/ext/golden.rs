@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use imagegen::ext3::{BlockSize, Options};
+use imagegen::ext::{BlockSize, Options};
 use imagegen::tree::{Kind, Metadata};
 
 use crate::oracle::{image, options, run};
@@ -23,7 +23,7 @@ fn the_same_bytes_as_ever() {
     let image = image(&tree, &options);
     let digest = Sha256::digest(std::fs::read(&image.path).unwrap());
     let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ext3/small.sha256");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ext/ext3.sha256");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(path, format!("{digest}\n")).unwrap();
     }

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use imagegen::ext3::{BlockSize, Options};
+use imagegen::ext::{BlockSize, Options};
 use imagegen::tree::Metadata;
 
 use crate::oracle::{Image, fsck, image, mounted, options, run};

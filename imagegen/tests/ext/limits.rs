@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use imagegen::ext3::{BlockSize, Options, Plan, PlanError, WriteError};
+use imagegen::ext::{BlockSize, Options, Plan, PlanError, WriteError};
 use imagegen::tree::{Extent, Kind, Metadata, Tree};
 
 use crate::oracle::{fsck, image, options, run};

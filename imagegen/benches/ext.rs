@@ -101,11 +101,11 @@ fn run(program: &str, tree: &Path, image: &Path) -> Option<Cost> {
     Some(Cost { wall, cpu: user + system, memory: kib / 1024.0 })
 }
 
-/// Returns the path of the example program `mkext3`, built beside this one.
+/// Returns the path of the example program `mkext`, built beside this one.
 fn ours() -> String {
     let this = std::env::current_exe().unwrap();
-    let program = this.ancestors().nth(2).unwrap().join("examples/mkext3");
-    assert!(program.exists(), "build {} first: cargo build --release --example mkext3", program.display());
+    let program = this.ancestors().nth(2).unwrap().join("examples/mkext");
+    assert!(program.exists(), "build {} first: cargo build --release --example mkext", program.display());
     program.to_str().unwrap().to_owned()
 }
 

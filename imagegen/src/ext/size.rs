@@ -91,7 +91,7 @@ fn fit(options: &Options, demand: Demand, blocks: u64, inodes: &[u64], longest_j
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ext3::BlockSize;
+    use crate::ext::BlockSize;
 
     fn options(block_size: BlockSize) -> Options {
         Options { block_size, ..Options::new([1; 16], [2; 16], 0) }

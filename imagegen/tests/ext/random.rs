@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imagegen::ext3::{BlockSize, Options};
+use imagegen::ext::{BlockSize, Options};
 use imagegen::tree::{Kind, Metadata, Timestamp, Tree};
 use proptest::prelude::*;
 

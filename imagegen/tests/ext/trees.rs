@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 
-use imagegen::ext3::{BlockSize, Options, Plan};
+use imagegen::ext::{BlockSize, Options, Plan};
 use imagegen::tree::{Kind, Metadata, Timestamp, Tree};
 
 use crate::oracle::{check, compare, fsck, image, mounted, options, run};

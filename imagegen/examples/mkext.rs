@@ -1,6 +1,6 @@
 //! Makes an ext3 image of a folder, and says what it took: for tests by hand and for comparison with other makers.
 //!
-//! `mkext3 [--size BYTES] [--block-size 1024|2048|4096] [--free BYTES] [--inodes N] [--label NAME] [--epoch SECONDS]
+//! `mkext [--size BYTES] [--block-size 1024|2048|4096] [--free BYTES] [--inodes N] [--label NAME] [--epoch SECONDS]
 //! FOLDER IMAGE`
 
 use std::error::Error;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use imagegen::archive::ReadOptions;
 use imagegen::archive::folder::{self, Keep};
-use imagegen::ext3::{BlockSize, Options, Plan};
+use imagegen::ext::{BlockSize, Options, Plan};
 use imagegen::tree::{Metadata, Tree};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             _ => paths.push(PathBuf::from(argument)),
         }
     }
-    let [source, image] = &paths[..] else { return Err("usage: mkext3 [options] FOLDER IMAGE".into()) };
+    let [source, image] = &paths[..] else { return Err("usage: mkext [options] FOLDER IMAGE".into()) };
     let start = Instant::now();
     let mut tree = Tree::new(Metadata::default());
     // As `xenbuild image` reads a folder, but with everything kept, as other makers do.
