@@ -1,7 +1,8 @@
-//! Makes an ext3 image of a folder, and says what it took: for tests by hand and for comparison with other makers.
+//! Makes an ext2, ext3 or ext4 image of a folder, and says what it took: for tests by hand and for comparison with other
+//! makers.
 //!
-//! `mkext [--size BYTES] [--block-size 1024|2048|4096] [--free BYTES] [--inodes N] [--label NAME] [--epoch SECONDS]
-//! FOLDER IMAGE`
+//! `mkext [--format ext2|ext3|ext4] [--size BYTES] [--block-size 1024|2048|4096] [--free BYTES] [--inodes N]
+//! [--label NAME] [--epoch SECONDS] FOLDER IMAGE`
 
 use std::error::Error;
 use std::fs::File;
@@ -11,7 +12,7 @@ use std::time::Instant;
 
 use imagegen::archive::ReadOptions;
 use imagegen::archive::folder::{self, Keep};
-use imagegen::ext::{BlockSize, Options, Plan};
+use imagegen::ext::{BlockSize, Options, Plan, Version};
 use imagegen::tree::{Metadata, Tree};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -26,6 +27,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             "--inodes" => options.inodes = Some(value()?.parse()?),
             "--label" => options.label = value()?,
             "--epoch" => options.epoch = value()?.parse()?,
+            "--format" => {
+                options.version = match value()?.as_str() {
+                    "ext2" => Version::Ext2,
+                    "ext3" => Version::Ext3,
+                    "ext4" => Version::Ext4,
+                    other => return Err(format!("{other} is no format").into()),
+                }
+            }
             "--block-size" => {
                 options.block_size = match value()?.as_str() {
                     "1024" => BlockSize::KiB1,

@@ -1,4 +1,4 @@
-//! ext3 images from file trees: planned by arithmetic alone, then written once, front to back.
+//! ext2, ext3 and ext4 images from file trees: planned by arithmetic alone, then written once, front to back.
 //!
 //! ```text
 //! group 0                                                            group 1 ...
@@ -14,16 +14,19 @@
 //! - All four times of an inode are its modification time.
 //! - Inodes with equal attributes share one block of them, up to 1024 each.
 //!
-//! ext2 and ext4 would differ in the features the superblock names and in how blocks are mapped, not in this order.
+//! The three [`Version`]s have this order in common. They differ in the features the superblock names; ext4 also in
+//! how blocks are mapped, where the groups' tables lie, and in the checksums.
 
-mod blocks;
+mod checksum;
 mod directory;
 mod error;
+mod geometry;
 mod group;
 mod htree;
 mod inode;
 mod journal;
 mod layout;
+mod map;
 mod measure;
 mod number;
 mod plan;
@@ -31,11 +34,13 @@ mod sink;
 mod size;
 mod superblock;
 mod tables;
+mod version;
 mod write;
 mod xattr;
 
 pub use error::{PlanError, Shortage, WriteError};
 pub use plan::{Plan, Usage};
+pub use version::Version;
 
 /// The size of a block.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -63,6 +68,8 @@ impl BlockSize {
 /// What the caller decides about an image.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Which file system it is.
+    pub version: Version,
     /// The size of a block.
     pub block_size: BlockSize,
     /// The image's size; `None` makes it exactly as large as the tree needs.
@@ -77,6 +84,7 @@ pub struct Options {
     /// The share of blocks only root may fill; `None` means mke2fs's 5 of a given size, and 0 where the size is exact.
     pub reserved_percent: Option<u8>,
     /// The journal's length in blocks, 1024 to 10,240,000; `None` means mke2fs's choice for the size, but at least 1024.
+    /// ext2 has none, and takes no length.
     pub journal_blocks: Option<u32>,
     /// The volume's name: at most 16 bytes.
     pub label: String,
@@ -91,9 +99,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// Returns the options for an image of exact size with 4 KiB blocks.
+    /// Returns the options for an ext3 image of exact size with 4 KiB blocks.
     pub fn new(uuid: [u8; 16], hash_seed: [u8; 16], epoch: i64) -> Self {
         Options {
+            version: Version::default(),
             block_size: BlockSize::default(),
             size_bytes: None,
             free_bytes: 0,

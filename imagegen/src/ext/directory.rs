@@ -2,6 +2,7 @@
 //!
 //! Leaves are filled to the last entry that fits: the sizes are exact, and a kernel that adds a name splits a leaf.
 
+use super::checksum::Sum;
 use super::htree::{self, Tables};
 use super::inode::{put16, put32};
 
@@ -9,6 +10,8 @@ use super::inode::{put16, put32};
 const ENTRY_HEAD: usize = 8;
 /// Bytes of the entries `.` and `..`.
 const DOTS: usize = 24;
+/// Bytes of what looks like an entry without name and holds a block's checksum (`struct ext4_dir_entry_tail`).
+const TAIL: usize = 12;
 
 /// A name, and what it means.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +25,8 @@ pub(super) struct Entry<'a> {
 /// A directory laid out in blocks.
 #[derive(Debug)]
 pub(super) struct Directory<'a> {
-    block_size: usize,
+    /// Bytes of a block that entries fill: all but a checksum.
+    room: usize,
     /// In the order they are written.
     entries: Vec<Entry<'a>>,
     /// Where in `entries` each leaf begins, and the number of entries.
@@ -35,10 +39,11 @@ impl<'a> Directory<'a> {
     /// Lays out a directory of at least `blocks_min` blocks (`lost+found` has empty ones for e2fsck to use).
     ///
     /// It is hashed if it needs more than `blocks_min` blocks, as the kernel would have it; a directory too large for
-    /// two levels of tables is left without, as kernels before `large_dir` leave it.
-    pub fn new(block_size: u32, seed: &[u8; 16], entries: Vec<Entry<'a>>, blocks_min: usize) -> Self {
-        let block_size = block_size as usize;
-        let linear = pack(block_size, &entries, DOTS);
+    /// two levels of tables is left without, as kernels before `large_dir` leave it. With `checksums` each block ends
+    /// in one.
+    pub fn new(block_size: u32, checksums: bool, seed: &[u8; 16], entries: Vec<Entry<'a>>, blocks_min: usize) -> Self {
+        let room = block_size as usize - if checksums { TAIL } else { 0 };
+        let linear = pack(room, &entries, DOTS);
         if linear.len() - 1 > blocks_min.max(1) {
             let mut keyed: Vec<(u32, u32, Entry<'a>)> = entries
                 .iter()
@@ -49,18 +54,18 @@ impl<'a> Directory<'a> {
                 .collect();
             keyed.sort_unstable_by(|a, b| (a.0, a.1, a.2.name).cmp(&(b.0, b.1, b.2.name)));
             let sorted: Vec<Entry<'a>> = keyed.iter().map(|key| key.2).collect();
-            let leaves = pack(block_size, &sorted, 0);
-            if let Some(tables) = Tables::new(block_size as u32, leaves.len() - 1) {
+            let leaves = pack(room, &sorted, 0);
+            if let Some(tables) = Tables::new(block_size, checksums, leaves.len() - 1) {
                 // A hash that began in the leaf before is marked by its lowest bit.
                 let first = |&leaf: &usize| keyed[leaf].0 | u32::from(leaf > 0 && keyed[leaf - 1].0 == keyed[leaf].0);
                 let hashes = leaves[..leaves.len() - 1].iter().map(first).collect();
-                return Directory { block_size, entries: sorted, leaves, hashed: Some((tables, hashes)) };
+                return Directory { room, entries: sorted, leaves, hashed: Some((tables, hashes)) };
             }
         }
         let mut leaves = linear;
         let end = entries.len();
         leaves.resize(leaves.len().max(blocks_min + 1), end);
-        Directory { block_size, entries, leaves, hashed: None }
+        Directory { room, entries, leaves, hashed: None }
     }
 
     /// Says whether it is hashed (`EXT2_INDEX_FL`).
@@ -73,13 +78,14 @@ impl<'a> Directory<'a> {
         self.leaves.len() - 1 + self.hashed.as_ref().map_or(0, |(tables, _)| tables.blocks())
     }
 
-    /// Writes one block; `ino` and `parent` are what `.` and `..` mean.
-    pub fn write(&self, block: usize, ino: u32, parent: u32, out: &mut [u8]) {
+    /// Writes one block; `ino` and `parent` are what `.` and `..` mean, `sum` is what the inode's checksums begin with
+    /// if there are any.
+    pub fn write(&self, block: usize, ino: u32, parent: u32, sum: Option<Sum>, out: &mut [u8]) {
         out.fill(0);
         let leaf = match &self.hashed {
             Some((tables, hashes)) => match block.checked_sub(tables.blocks()) {
                 Some(leaf) => leaf,
-                None => return tables.write(block, hashes, ino, parent, out),
+                None => return tables.write(block, hashes, ino, parent, sum, out),
             },
             None => block,
         };
@@ -95,8 +101,13 @@ impl<'a> Directory<'a> {
             last = at;
             at += entry_size(entry.name);
         }
-        // The last entry reaches to the block's end; without any, one without inode does.
-        put16(out, last + 4, (self.block_size - last) as u16);
+        // The last entry reaches to the end of the room; without any, one without inode does.
+        put16(out, last + 4, (self.room - last) as u16);
+        if let Some(sum) = sum {
+            let sum = sum.then(&out[..self.room]);
+            out[self.room..self.room + 8].copy_from_slice(&[0, 0, 0, 0, TAIL as u8, 0, 0, 0xde]);
+            put32(out, self.room + 8, sum.0);
+        }
     }
 }
 
@@ -151,10 +162,10 @@ mod tests {
     #[test]
     fn one_block_is_linear_and_complete() {
         let names = names(40);
-        let directory = Directory::new(1024, &[1; 16], entries(&names), 1);
+        let directory = Directory::new(1024, false, &[1; 16], entries(&names), 1);
         assert_eq!((directory.blocks(), directory.is_hashed()), (1, false));
         let mut block = vec![0xff; 1024];
-        directory.write(0, 12, 2, &mut block);
+        directory.write(0, 12, 2, None, &mut block);
         let found = read(&block);
         assert_eq!(found[..2], [(b".".to_vec(), 12), (b"..".to_vec(), 2)]);
         assert_eq!(found[2..].iter().map(|entry| &entry.0).collect::<Vec<_>>(), names.iter().collect::<Vec<_>>());
@@ -162,10 +173,10 @@ mod tests {
 
     #[test]
     fn lost_and_found_has_empty_blocks() {
-        let directory = Directory::new(1024, &[1; 16], Vec::new(), 12);
+        let directory = Directory::new(1024, false, &[1; 16], Vec::new(), 12);
         assert_eq!((directory.blocks(), directory.is_hashed()), (12, false));
         let mut block = vec![0xff; 1024];
-        directory.write(11, 11, 2, &mut block);
+        directory.write(11, 11, 2, None, &mut block);
         assert_eq!(read(&block), []);
     }
 
@@ -173,13 +184,13 @@ mod tests {
     fn a_large_one_is_hashed_and_loses_no_name() {
         for count in [60, 1_000, 9_000] {
             let names = names(count);
-            let directory = Directory::new(1024, &[1; 16], entries(&names), 1);
+            let directory = Directory::new(1024, false, &[1; 16], entries(&names), 1);
             let tables = directory.hashed.as_ref().unwrap().0.blocks();
             assert_eq!(tables > 1, count == 9_000);
             let mut found = Vec::new();
             let mut block = vec![0xff; 1024];
             for number in tables..directory.blocks() {
-                directory.write(number, 12, 2, &mut block);
+                directory.write(number, 12, 2, None, &mut block);
                 found.extend(read(&block).into_iter().map(|entry| entry.0));
             }
             found.sort();
@@ -190,7 +201,7 @@ mod tests {
     #[test]
     fn too_large_for_two_levels_is_linear() {
         let names: Vec<Vec<u8>> = (0..48_000).map(|number| format!("{number:0255}").into_bytes()).collect();
-        let directory = Directory::new(1024, &[1; 16], entries(&names), 1);
+        let directory = Directory::new(1024, false, &[1; 16], entries(&names), 1);
         assert_eq!((directory.blocks(), directory.is_hashed()), (16_000, false));
     }
 }

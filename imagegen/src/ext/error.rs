@@ -10,7 +10,7 @@ const MIB: u64 = 1 << 20;
 /// Why a tree does not become an image.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PlanError {
-    /// Something in the tree that ext3 cannot hold.
+    /// Something in the tree that the version cannot hold.
     File {
         /// Its path, without leading slash; `/` for the root.
         path: String,
@@ -26,7 +26,7 @@ pub enum PlanError {
     },
     /// The given size does not suffice.
     TooSmall(Box<Shortage>),
-    /// No size suffices: blocks and inodes are 32-bit numbers.
+    /// No size suffices: inodes are 32-bit numbers, and so are blocks but those of ext4.
     TooLarge {
         /// What the tree needs, before groups' tables.
         needed_bytes: u64,

@@ -1,37 +1,60 @@
 //! A group's descriptor and bitmaps, and the inode that keeps room for more descriptors.
 
+use super::checksum::Sum;
+use super::geometry::{Geometry, superblock_groups};
 use super::inode::{put16, put32};
-use super::layout::{DESCRIPTOR_SIZE, Geometry, superblock_groups};
+use super::layout::Layout;
+
+/// `EXT4_BG_INODE_UNINIT`, `EXT4_BG_BLOCK_UNINIT`: the bitmap was never written and follows from the descriptors.
+const INODE_UNINIT: u16 = 1;
+const BLOCK_UNINIT: u16 = 2;
+/// `EXT4_BG_INODE_ZEROED`: what the inode table does not use is zeros.
+const INODE_ZEROED: u16 = 4;
 
 /// What is in use in one group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Usage {
-    /// Blocks from the group's start on: its tables, then content.
-    pub blocks: u32,
+    pub free_blocks: u32,
     /// Inodes from the group's first on.
     pub inodes: u32,
     pub directories: u32,
+    /// Whether the bitmaps are written, rather than left to follow from the descriptors.
+    pub block_bitmap: bool,
+    pub inode_bitmap: bool,
 }
 
-/// Writes a group's descriptor (`struct ext2_group_desc`) into zeroed bytes.
-pub(super) fn write_descriptor(geometry: &Geometry, group: u32, usage: Usage, out: &mut [u8]) {
-    let bitmaps = geometry.group_start(group) + geometry.head(group);
-    put32(out, 0, bitmaps);
-    put32(out, 4, bitmaps + 1);
-    put32(out, 8, bitmaps + 2);
+/// Writes a group's descriptor (`struct ext4_group_desc`) into zeroed bytes; with checksums it also says what the
+/// bitmaps' are, and what of the tables was never used.
+pub(super) fn write_descriptor(layout: &Layout, group: u32, usage: &Usage, bitmaps: [Sum; 2], out: &mut [u8]) {
+    let geometry = &layout.geometry;
+    let places = layout.places[group as usize];
+    for (number, block) in [places.block_bitmap, places.inode_bitmap, places.inode_table].into_iter().enumerate() {
+        put32(out, number * 4, block as u32);
+        if out.len() > 32 {
+            put32(out, 32 + number * 4, (block >> 32) as u32);
+        }
+    }
     // No count is above 32,768: one bit each in a bitmap of one block.
-    put16(out, 12, (geometry.group_blocks(group) - usage.blocks) as u16);
+    put16(out, 12, usage.free_blocks as u16);
     put16(out, 14, (geometry.inodes_per_group - usage.inodes) as u16);
     put16(out, 16, usage.directories as u16);
+    if geometry.version.has_checksums() {
+        let uninit = |written: bool, flag: u16| if written { 0 } else { flag };
+        let flags = uninit(usage.block_bitmap, BLOCK_UNINIT) | uninit(usage.inode_bitmap, INODE_UNINIT);
+        put16(out, 18, flags | INODE_ZEROED);
+        put16(out, 28, (geometry.inodes_per_group - usage.inodes) as u16);
+        for (number, sum) in bitmaps.into_iter().enumerate() {
+            put16(out, 24 + number * 2, sum.0 as u16);
+            put16(out, 56 + number * 2, (sum.0 >> 16) as u16);
+        }
+    }
 }
 
-/// Returns all descriptors, padded to whole blocks.
-pub(super) fn descriptors(geometry: &Geometry, usage: impl Fn(u32) -> Usage) -> Vec<u8> {
-    let mut out = vec![0; (geometry.descriptor_blocks * geometry.block_size.bytes()) as usize];
-    for (group, out) in (0..geometry.groups).zip(out.chunks_exact_mut(DESCRIPTOR_SIZE as usize)) {
-        write_descriptor(geometry, group, usage(group), out);
-    }
-    out
+/// Writes a descriptor's own checksum, which stands within it.
+pub(super) fn write_descriptor_sum(group: u32, sum: Sum, out: &mut [u8]) {
+    put16(out, 30, 0);
+    let sum = sum.then(&group.to_le_bytes()).then(out);
+    put16(out, 30, sum.0 as u16);
 }
 
 /// Writes a bitmap whose first `used` of `count` bits are set; what lies beyond `count` does not exist and is set too.
@@ -42,6 +65,29 @@ pub(super) fn write_bitmap(out: &mut [u8], used: u32, count: u32) {
     };
     for (byte, out) in out.iter_mut().enumerate() {
         *out = bits_set_below(byte, used) | !bits_set_below(byte, count);
+    }
+}
+
+/// Writes the bitmap of a group's blocks: all are in use but those of slots from `used` on.
+pub(super) fn write_block_bitmap(layout: &Layout, group: u32, used: u64, out: &mut [u8]) {
+    out.fill(0xff);
+    let slots = layout.slots_in(group);
+    let start = layout.geometry.group_start(group);
+    for free in layout.blocks_of(slots.start.max(used)..slots.end) {
+        clear_bits(out, (free.start - start) as usize, (free.end - start) as usize);
+    }
+}
+
+/// Clears the bits `start..end`.
+fn clear_bits(out: &mut [u8], start: usize, end: usize) {
+    let (first, last) = (start / 8, (end - 1) / 8);
+    let (keep_below, keep_above) = ((1_u8 << (start % 8)) - 1, !(u8::MAX >> (7 - (end - 1) % 8)));
+    if first == last {
+        out[first] &= keep_below | keep_above;
+    } else {
+        out[first] &= keep_below;
+        out[first + 1..last].fill(0);
+        out[last] &= keep_above;
     }
 }
 
@@ -74,13 +120,31 @@ pub(super) fn write_resize_block(geometry: &Geometry, out: &mut [u8]) {
 pub(super) fn write_reserved_descriptor(geometry: &Geometry, number: u32, out: &mut [u8]) {
     out.fill(0);
     for (place, group) in superblock_groups(geometry.groups).skip(1).enumerate() {
-        put32(out, place * 4, geometry.group_start(group) + 1 + geometry.descriptor_blocks + number);
+        let block = geometry.group_start(group) + u64::from(1 + geometry.descriptor_blocks + number);
+        put32(out, place * 4, block as u32);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cleared_bits_are_those_asked_for() {
+        for start in 0..32 {
+            for end in start + 1..=32 {
+                let mut out = [0xff; 4];
+                clear_bits(&mut out, start, end);
+                for bit in 0..32 {
+                    assert_eq!(
+                        out[bit / 8] >> (bit % 8) & 1 == 0,
+                        (start..end).contains(&bit),
+                        "{bit} of {start}..{end}"
+                    );
+                }
+            }
+        }
+    }
 
     #[test]
     fn bitmaps_have_every_bit_in_its_place() {

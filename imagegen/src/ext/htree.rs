@@ -6,6 +6,7 @@
 //! the rest         leaves, in the order of their hashes
 //! ```
 
+use super::checksum::Sum;
 use super::inode::{put16, put32};
 
 /// `s_def_hash_version` and `dx_root_info.hash_version`: half of MD4.
@@ -19,23 +20,29 @@ const ROOT_HEAD: usize = 32;
 const NODE_HEAD: usize = 8;
 /// Bytes of a table's entry (`struct dx_entry`); the first holds limit and count instead of a hash.
 const ENTRY_SIZE: usize = 8;
+/// Bytes behind a table's last possible entry: a null word and the checksum (`struct dx_tail`).
+const TAIL: usize = 8;
 
 /// How tables are stacked above a number of leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Tables {
     block_size: usize,
+    /// Bytes of a block before its checksum.
+    room: usize,
     leaves: usize,
     /// Nodes between root and leaves; 0 if the root points to leaves.
     nodes: usize,
 }
 
 impl Tables {
-    /// Returns the tables for this many leaves, or `None` if two levels (all that ext3 has) do not suffice.
-    pub fn new(block_size: u32, leaves: usize) -> Option<Self> {
+    /// Returns the tables for this many leaves, or `None` if two levels (all there are without `large_dir`) do not
+    /// suffice.
+    pub fn new(block_size: u32, checksums: bool, leaves: usize) -> Option<Self> {
         let block_size = block_size as usize;
-        let (root, node) = ((block_size - ROOT_HEAD) / ENTRY_SIZE, (block_size - NODE_HEAD) / ENTRY_SIZE);
+        let room = block_size - if checksums { TAIL } else { 0 };
+        let (root, node) = ((room - ROOT_HEAD) / ENTRY_SIZE, (room - NODE_HEAD) / ENTRY_SIZE);
         let nodes = if leaves <= root { 0 } else { leaves.div_ceil(node) };
-        (nodes <= root).then_some(Tables { block_size, leaves, nodes })
+        (nodes <= root).then_some(Tables { block_size, room, leaves, nodes })
     }
 
     /// Returns the number of blocks before the first leaf.
@@ -43,8 +50,9 @@ impl Tables {
         1 + self.nodes
     }
 
-    /// Writes one of those blocks. `hashes` has the first hash of each leaf, `parent` is the inode of `..`.
-    pub fn write(&self, block: usize, hashes: &[u32], ino: u32, parent: u32, out: &mut [u8]) {
+    /// Writes one of those blocks. `hashes` has the first hash of each leaf, `parent` is the inode of `..`, `sum` is what
+    /// the inode's checksums begin with if there are any.
+    pub fn write(&self, block: usize, hashes: &[u32], ino: u32, parent: u32, sum: Option<Sum>, out: &mut [u8]) {
         out.fill(0);
         let per_node = if self.nodes == 0 { 1 } else { self.leaves.div_ceil(self.nodes) };
         if let Some(node) = block.checked_sub(1) {
@@ -52,7 +60,7 @@ impl Tables {
             let first = (node * per_node).min(self.leaves);
             let end = (first + per_node).min(self.leaves);
             let targets = (first..end).map(|leaf| (hashes[leaf], self.blocks() + leaf));
-            return write_table(&mut out[NODE_HEAD..], targets);
+            return self.write_table(out, NODE_HEAD, targets, sum);
         }
         put32(out, 0, ino);
         out[4..10].copy_from_slice(&[12, 0, 1, 2, b'.', 0]);
@@ -60,30 +68,35 @@ impl Tables {
         put16(out, 16, self.block_size as u16 - 12);
         out[18..22].copy_from_slice(&[2, 2, b'.', b'.']);
         out[28..32].copy_from_slice(&[HASH_HALF_MD4, 8, u8::from(self.nodes > 0), 0]);
-        let table = &mut out[ROOT_HEAD..];
         if self.nodes == 0 {
-            write_table(table, (0..self.leaves).map(|leaf| (hashes[leaf], 1 + leaf)));
+            self.write_table(out, ROOT_HEAD, (0..self.leaves).map(|leaf| (hashes[leaf], 1 + leaf)), sum);
         } else {
             // The last nodes may be left empty by rounding; a node without a leaf is not in the root's table.
             let nodes = (0..self.nodes).take_while(|node| node * per_node < self.leaves);
-            write_table(table, nodes.map(|node| (hashes[node * per_node], 1 + node)));
+            self.write_table(out, ROOT_HEAD, nodes.map(|node| (hashes[node * per_node], 1 + node)), sum);
         }
     }
-}
 
-/// Writes limit, count and the (hash, block) pairs; the first pair's hash is implied.
-fn write_table(out: &mut [u8], targets: impl Iterator<Item = (u32, usize)>) {
-    let limit = out.len() / ENTRY_SIZE;
-    let mut count = 0;
-    for (hash, block) in targets {
-        if count > 0 {
-            put32(out, count * ENTRY_SIZE, hash);
+    /// Writes limit, count and the (hash, block) pairs; the first pair's hash is implied. The checksum leaves out what
+    /// lies between the last pair and the tail.
+    fn write_table(&self, out: &mut [u8], at: usize, targets: impl Iterator<Item = (u32, usize)>, sum: Option<Sum>) {
+        let limit = (self.room - at) / ENTRY_SIZE;
+        let mut count = 0;
+        for (hash, block) in targets {
+            if count > 0 {
+                put32(out, at + count * ENTRY_SIZE, hash);
+            }
+            put32(out, at + count * ENTRY_SIZE + 4, block as u32);
+            count += 1;
         }
-        put32(out, count * ENTRY_SIZE + 4, block as u32);
-        count += 1;
+        put16(out, at, limit as u16);
+        put16(out, at + 2, count as u16);
+        if let Some(sum) = sum {
+            let tail = at + limit * ENTRY_SIZE;
+            let sum = sum.then(&out[..at + count * ENTRY_SIZE]).then(&[0; TAIL]);
+            put32(out, tail + 4, sum.0);
+        }
     }
-    put16(out, 0, limit as u16);
-    put16(out, 2, count as u16);
 }
 
 /// Returns a name's hash and its minor hash, which orders names of equal hash.
@@ -163,18 +176,21 @@ mod tests {
 
     #[test]
     fn two_levels_hold_what_their_tables_hold() {
-        assert_eq!(Tables::new(4096, 508).unwrap().blocks(), 1);
-        assert_eq!(Tables::new(4096, 509).unwrap().blocks(), 2);
-        assert_eq!(Tables::new(4096, 512).unwrap().blocks(), 3);
-        assert_eq!(Tables::new(4096, 508 * 511).unwrap().blocks(), 509);
-        assert_eq!(Tables::new(4096, 508 * 511 + 1), None);
-        assert_eq!(Tables::new(1024, 124 * 127 + 1), None);
+        assert_eq!(Tables::new(4096, false, 508).unwrap().blocks(), 1);
+        assert_eq!(Tables::new(4096, false, 509).unwrap().blocks(), 2);
+        assert_eq!(Tables::new(4096, false, 512).unwrap().blocks(), 3);
+        assert_eq!(Tables::new(4096, false, 508 * 511).unwrap().blocks(), 509);
+        assert_eq!(Tables::new(4096, false, 508 * 511 + 1), None);
+        assert_eq!(Tables::new(1024, false, 124 * 127 + 1), None);
+        assert_eq!(Tables::new(4096, true, 507).unwrap().blocks(), 1);
+        assert_eq!(Tables::new(4096, true, 507 * 510).unwrap().blocks(), 508);
+        assert_eq!(Tables::new(4096, true, 507 * 510 + 1), None);
     }
 
     #[test]
     fn every_leaf_is_in_one_table() {
         for leaves in [2, 124, 125, 128, 1000, 1025, 15_748] {
-            let tables = Tables::new(1024, leaves).unwrap();
+            let tables = Tables::new(1024, false, leaves).unwrap();
             let hashes: Vec<u32> = (0..leaves as u32).map(|leaf| leaf * 2).collect();
             let mut block = vec![0; 1024];
             let table = |block: &[u8], head: usize| -> Vec<u32> {
@@ -183,13 +199,13 @@ mod tests {
                 let word = |at: usize| u32::from_le_bytes([block[at], block[at + 1], block[at + 2], block[at + 3]]);
                 (0..count).map(|entry| word(head + entry * 8 + 4)).collect()
             };
-            tables.write(0, &hashes, 20, 2, &mut block);
+            tables.write(0, &hashes, 20, 2, None, &mut block);
             let mut found = table(&block, 32);
             if block[30] == 1 {
                 found = found
                     .into_iter()
                     .flat_map(|node| {
-                        tables.write(node as usize, &hashes, 20, 2, &mut block);
+                        tables.write(node as usize, &hashes, 20, 2, None, &mut block);
                         table(&block, 8)
                     })
                     .collect();

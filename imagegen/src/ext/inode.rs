@@ -1,5 +1,6 @@
 //! One inode's 256 bytes (`struct ext2_inode_large`).
 
+use super::checksum::Sum;
 use crate::tree::Timestamp;
 
 /// Bytes of an inode.
@@ -23,6 +24,9 @@ pub(super) const FIRST_INO: u32 = 11;
 /// The directory is hashed (`EXT2_INDEX_FL`).
 pub(super) const FLAG_INDEX: u32 = 0x1000;
 
+/// Its blocks are described by extents (`EXT4_EXTENTS_FL`).
+pub(super) const FLAG_EXTENTS: u32 = 0x8_0000;
+
 /// The latest time written: from 2310 on, `e2fsck` takes the two epoch bits for those of a kernel that got dates
 /// before 1970 wrong.
 const LATEST: Timestamp = Timestamp { seconds: 3 * (1 << 32) - (1 << 31) - 1, nanoseconds: 999_999_999 };
@@ -41,12 +45,12 @@ pub(super) struct Record<'a> {
     pub time: Timestamp,
     pub links: u16,
     /// 512-byte units, indirect and attribute blocks included.
-    pub sectors: u32,
+    pub sectors: u64,
     pub flags: u32,
-    /// Block pointers, device number or the target of a short symbolic link.
+    /// Block pointers, extents, device number or the target of a short symbolic link.
     pub block: [u8; POINTER_BYTES],
     /// The block with attributes, or 0 (`i_file_acl`).
-    pub attribute_block: u32,
+    pub attribute_block: u64,
     /// Attributes kept in the inode, with their magic number; may be empty.
     pub attributes: &'a [u8],
 }
@@ -69,8 +73,8 @@ impl Record<'_> {
         }
     }
 
-    /// Writes the inode into zeroed bytes.
-    pub fn encode(&self, out: &mut [u8]) {
+    /// Writes the inode into zeroed bytes, with a checksum if there is what it begins with.
+    pub fn encode(&self, sum: Option<Sum>, out: &mut [u8]) {
         let (time, extra) = encode_time(self.time);
         put16(out, 0, self.mode);
         put16(out, 2, self.uid as u16);
@@ -80,11 +84,13 @@ impl Record<'_> {
         }
         put16(out, 24, self.gid as u16);
         put16(out, 26, self.links);
-        put32(out, 28, self.sectors);
+        put32(out, 28, self.sectors as u32);
         put32(out, 32, self.flags);
         out[40..100].copy_from_slice(&self.block);
-        put32(out, 104, self.attribute_block);
+        put32(out, 104, self.attribute_block as u32);
         put32(out, 108, (self.size_bytes >> 32) as u32);
+        put16(out, 116, (self.sectors >> 32) as u16);
+        put16(out, 118, (self.attribute_block >> 32) as u16);
         put16(out, 120, (self.uid >> 16) as u16);
         put16(out, 122, (self.gid >> 16) as u16);
         put16(out, 128, EXTRA_SIZE);
@@ -92,6 +98,11 @@ impl Record<'_> {
             put32(out, at, extra);
         }
         out[ATTRIBUTES_AT..ATTRIBUTES_AT + self.attributes.len()].copy_from_slice(self.attributes);
+        if let Some(sum) = sum {
+            let sum = sum.then(out);
+            put16(out, 124, sum.0 as u16);
+            put16(out, 130, (sum.0 >> 16) as u16);
+        }
     }
 }
 

@@ -1,275 +1,281 @@
-//! Where everything lies: block groups by arithmetic, and the n-th block that a group's own tables leave free.
+//! Where everything lies: each group's tables, and the n-th block that no table takes.
 //!
 //! ```text
-//! group 0, 1, 3^n, 5^n, 7^n:  superblock | descriptors | reserved descriptors | bitmaps | inode table | slots ...
-//! every other group:                                                            bitmaps | inode table | slots ...
+//! group 0, 1, 3^n, 5^n, 7^n:  superblock | descriptors | reserved descriptors | tables | slots ...
+//! every other group:                                                            tables | slots ...
+//!
+//! tables, ext2 and ext3:      the group's two bitmaps | its inode table
+//! tables, ext4:               16 groups' block bitmaps | inode bitmaps | inode tables, in the first of the 16
 //! ```
 //!
-//! Knows no tree: [`Geometry`] is a pure function of block size, block count and inode count.
+//! The first of 16 overflows into the next where its tables are long. They leave out what the superblocks' copies
+//! take; a gap that is too short for the next table is slots, like all that is behind the last.
 
-use super::BlockSize;
-use super::inode::INODE_SIZE;
+use std::ops::Range;
 
-/// Bytes of one group descriptor (`struct ext2_group_desc`).
-pub(super) const DESCRIPTOR_SIZE: u32 = 32;
-/// A last group with less room than this beside its tables is left out, as mke2fs does.
-const LAST_GROUP_MIN: u32 = 50;
-/// The smallest group mke2fs makes.
-const BLOCKS_PER_GROUP_MIN: u32 = 256;
-/// The reserved descriptors let an image grow by this factor, as mke2fs has it.
-const GROWTH: u64 = 1024;
-/// Blocks are 32-bit numbers.
-pub(super) const BLOCKS_MAX: u64 = u32::MAX as u64;
+use super::geometry::{Geometry, has_superblock};
 
 /// The n-th block of the image that is no group's own table: content of every kind is laid out in these, gapless.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(super) struct Slot(pub u32);
+pub(super) struct Slot(pub u64);
 
-/// Sizes and counts of a file system; all else follows from them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Geometry {
-    pub block_size: BlockSize,
-    /// `s_first_data_block`: 1 where the boot block needs a block of its own.
-    pub first_data_block: u32,
-    pub blocks: u32,
-    pub blocks_per_group: u32,
-    pub inodes_per_group: u32,
-    pub groups: u32,
-    pub descriptor_blocks: u32,
-    pub reserved_descriptor_blocks: u32,
+/// What a group has for itself.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Kind {
+    /// Superblock, descriptors and room for more of them.
+    Head,
+    BlockBitmap,
+    InodeBitmap,
+    InodeTable,
 }
 
-impl Geometry {
-    /// Returns the geometry of at most `blocks` blocks with at least `inodes` inodes, if there is one.
-    ///
-    /// Groups are as large as one bitmap block allows, unless their inode bitmaps would then be too few: many small
-    /// files in a small image make the groups smaller, as `mke2fs -N` does.
-    pub fn new(block_size: BlockSize, mut blocks: u64, inodes: u64) -> Option<Self> {
-        let size = u64::from(block_size.bytes());
-        let first = u64::from(block_size == BlockSize::KiB1);
-        let bits = size * 8;
-        blocks = blocks.min(BLOCKS_MAX);
-        loop {
-            let span = blocks.checked_sub(first)?;
-            let groups_for_inodes = inodes.div_ceil(bits).max(1);
-            let per_group =
-                if span.div_ceil(bits) < groups_for_inodes { (span / groups_for_inodes) & !7 } else { bits };
-            if per_group < u64::from(BLOCKS_PER_GROUP_MIN) {
-                return None;
-            }
-            let groups = span.div_ceil(per_group);
-            let inodes_per_group = inodes.div_ceil(groups).max(1).next_multiple_of((size / INODE_SIZE as u64).max(8));
-            if inodes_per_group > bits || inodes_per_group * groups > u64::from(u32::MAX) {
-                return None;
-            }
-            let descriptor_blocks = (groups * u64::from(DESCRIPTOR_SIZE)).div_ceil(size);
-            let geometry = Geometry {
-                block_size,
-                first_data_block: first as u32,
-                blocks: blocks as u32,
-                blocks_per_group: per_group as u32,
-                inodes_per_group: inodes_per_group as u32,
-                groups: groups as u32,
-                descriptor_blocks: descriptor_blocks as u32,
-                reserved_descriptor_blocks: reserved_descriptors(size, blocks, first, per_group, descriptor_blocks),
-            };
-            if u64::from(geometry.tables(0)) >= per_group {
-                return None;
-            }
-            let last = geometry.groups - 1;
-            if geometry.group_blocks(last) >= geometry.tables(last) + if last > 0 { LAST_GROUP_MIN } else { 0 } {
-                return Some(geometry);
-            }
-            if last == 0 {
-                return None;
-            }
-            blocks = first + u64::from(last) * per_group;
-        }
-    }
-
-    /// Returns the number of inodes.
-    pub fn inodes(&self) -> u32 {
-        self.inodes_per_group * self.groups
-    }
-
-    /// Returns the blocks of one group's inode table.
-    pub fn inode_table_blocks(&self) -> u32 {
-        (self.inodes_per_group * INODE_SIZE as u32).div_ceil(self.block_size.bytes())
-    }
-
-    /// Returns the first block of a group.
-    pub fn group_start(&self, group: u32) -> u32 {
-        self.first_data_block + group * self.blocks_per_group
-    }
-
-    /// Returns the number of blocks in a group; only the last can be shorter.
-    pub fn group_blocks(&self, group: u32) -> u32 {
-        (self.blocks - self.group_start(group)).min(self.blocks_per_group)
-    }
-
-    /// Returns the blocks before a group's bitmaps: superblock, descriptors and room for more of them, or none.
-    pub fn head(&self, group: u32) -> u32 {
-        if has_superblock(group) { 1 + self.descriptor_blocks + self.reserved_descriptor_blocks } else { 0 }
-    }
-
-    /// Returns the blocks a group uses for itself.
-    pub fn tables(&self, group: u32) -> u32 {
-        self.head(group) + 2 + self.inode_table_blocks()
-    }
-
-    /// Returns the blocks all groups use for themselves.
-    pub fn tables_total(&self) -> u32 {
-        let copies = superblock_groups(self.groups).count() as u32;
-        copies * self.head(0) + self.groups * (2 + self.inode_table_blocks())
-    }
-
-    /// Returns the number of slots.
-    pub fn slots(&self) -> u32 {
-        self.blocks - self.first_data_block - self.tables_total()
-    }
+/// One of a group's tables.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Table {
+    /// Its first block.
+    pub block: u64,
+    pub group: u32,
+    pub kind: Kind,
 }
 
-/// Returns `s_reserved_gdt_blocks` as mke2fs would: for growing by [`GROWTH`] or to 2^32 blocks.
-fn reserved_descriptors(block_size: u64, blocks: u64, first: u64, per_group: u64, descriptor_blocks: u64) -> u32 {
-    let most = (blocks * GROWTH).min(BLOCKS_MAX);
-    let groups = (most - first).div_ceil(per_group);
-    let reserved = (groups * u64::from(DESCRIPTOR_SIZE)).div_ceil(block_size).saturating_sub(descriptor_blocks);
-    // The resize inode's indirect block has a pointer to each.
-    reserved.min(block_size / 4) as u32
+/// Where a group's tables lie: their first blocks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Places {
+    pub block_bitmap: u64,
+    pub inode_bitmap: u64,
+    pub inode_table: u64,
 }
 
-/// Says whether a group holds a superblock and descriptors (`sparse_super`).
-pub(super) fn has_superblock(group: u32) -> bool {
-    let power_of = |base: u64| {
-        let mut power = base;
-        while power < u64::from(group) {
-            power *= base;
-        }
-        power == u64::from(group)
-    };
-    group <= 1 || power_of(3) || power_of(5) || power_of(7)
+/// Consecutive slots in consecutive blocks, as far as the next table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Stretch {
+    slot: u64,
+    block: u64,
 }
 
-/// Returns the groups that hold a superblock, ascending.
-pub(super) fn superblock_groups(groups: u32) -> impl Iterator<Item = u32> {
-    let mut powers = vec![0, 1];
-    for base in [3_u32, 5, 7] {
-        powers.extend(std::iter::successors(Some(base), move |power| power.checked_mul(base)));
-    }
-    powers.sort_unstable();
-    powers.into_iter().take_while(move |&group| group < groups)
-}
-
-/// A geometry with the numbers of its slots.
-#[derive(Clone, Debug)]
+/// A geometry with the places of everything.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Layout {
     pub geometry: Geometry,
-    /// The first slot of each group, and the number of slots at the end.
-    first_slots: Vec<u32>,
+    /// By group.
+    pub places: Vec<Places>,
+    /// All groups' tables in the order they lie.
+    pub tables: Vec<Table>,
+    stretches: Vec<Stretch>,
+    slots: u64,
 }
 
 impl Layout {
     pub fn new(geometry: Geometry) -> Self {
-        let mut first_slots = Vec::with_capacity(geometry.groups as usize + 1);
-        let mut slot = 0;
-        for group in 0..geometry.groups {
-            first_slots.push(slot);
-            slot += geometry.group_blocks(group) - geometry.tables(group);
+        let (mut places, mut tables) = (Vec::with_capacity(geometry.groups as usize), Vec::new());
+        let per_flex = geometry.version.groups_per_flex();
+        for first in (0..geometry.groups).step_by(per_flex as usize) {
+            let groups = first..geometry.groups.min(first + per_flex);
+            let begin = tables.len();
+            match together(&geometry, groups.clone()) {
+                Some(found) => places.extend(found),
+                // Each group has room for its own tables.
+                None => {
+                    places.extend(groups.clone().filter_map(|group| together(&geometry, group..group + 1)).flatten())
+                }
+            }
+            for group in groups {
+                let Places { block_bitmap, inode_bitmap, inode_table } = places[group as usize];
+                let mut add = |block, kind| tables.push(Table { block, group, kind });
+                if has_superblock(group) {
+                    add(geometry.group_start(group), Kind::Head);
+                }
+                add(block_bitmap, Kind::BlockBitmap);
+                add(inode_bitmap, Kind::InodeBitmap);
+                add(inode_table, Kind::InodeTable);
+            }
+            tables[begin..].sort_unstable();
         }
-        first_slots.push(slot);
-        debug_assert_eq!(slot, geometry.slots());
-        Layout { geometry, first_slots }
+        let (stretches, slots) = stretches(&geometry, &tables);
+        debug_assert_eq!(slots, geometry.slots());
+        Layout { geometry, places, tables, stretches, slots }
     }
 
-    /// Returns the group a slot lies in.
-    pub fn group_of(&self, slot: Slot) -> u32 {
-        debug_assert!(slot.0 < self.geometry.slots());
-        self.first_slots.partition_point(|&first| first <= slot.0) as u32 - 1
+    /// Returns the number of slots.
+    pub fn slots(&self) -> u64 {
+        self.slots
+    }
+
+    /// Returns a slot's block and how many slots lie in one piece from it on.
+    pub fn stretch(&self, slot: Slot) -> (u64, u64) {
+        debug_assert!(slot.0 < self.slots);
+        let next = self.stretches.partition_point(|stretch| stretch.slot <= slot.0);
+        let stretch = self.stretches[next - 1];
+        let end = self.stretches.get(next).map_or(self.slots, |next| next.slot);
+        (stretch.block + (slot.0 - stretch.slot), end - slot.0)
     }
 
     /// Returns a slot's block.
-    pub fn block(&self, slot: Slot) -> u32 {
-        let group = self.group_of(slot);
-        let into = slot.0 - self.first_slots[group as usize];
-        self.geometry.group_start(group) + self.geometry.tables(group) + into
+    pub fn block(&self, slot: Slot) -> u64 {
+        self.stretch(slot).0
     }
 
-    /// Returns how many slots lie in one piece from this one on.
-    pub fn contiguous(&self, slot: Slot) -> u32 {
-        self.first_slots[self.group_of(slot) as usize + 1] - slot.0
+    /// Returns the ranges of blocks, ascending, that some slots take.
+    pub fn blocks_of(&self, slots: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let mut slot = slots.start;
+        std::iter::from_fn(move || {
+            (slot < slots.end).then(|| {
+                let (block, contiguous) = self.stretch(Slot(slot));
+                let length = contiguous.min(slots.end - slot);
+                slot += length;
+                block..block + length
+            })
+        })
     }
 
-    /// Returns how many of a group's slots are among the first `used`.
-    pub fn used_in(&self, group: u32, used: u32) -> u32 {
-        let (first, end) = (self.first_slots[group as usize], self.first_slots[group as usize + 1]);
-        used.clamp(first, end) - first
+    /// Returns the slots in a group.
+    pub fn slots_in(&self, group: u32) -> Range<u64> {
+        let start = self.geometry.group_start(group);
+        self.slots_below(start)..self.slots_below(start + u64::from(self.geometry.group_blocks(group)))
     }
+
+    /// Returns how many slots lie before a block.
+    fn slots_below(&self, block: u64) -> u64 {
+        let next = self.stretches.partition_point(|stretch| stretch.block < block);
+        let Some(stretch) = next.checked_sub(1).map(|last| self.stretches[last]) else { return 0 };
+        let end = self.stretches.get(next).map_or(self.slots, |next| next.slot);
+        end.min(stretch.slot + (block - stretch.block))
+    }
+
+    /// Returns the length of a table in blocks.
+    pub fn table_blocks(&self, table: &Table) -> u32 {
+        table_blocks(&self.geometry, table)
+    }
+}
+
+fn table_blocks(geometry: &Geometry, table: &Table) -> u32 {
+    match table.kind {
+        Kind::Head => geometry.head(table.group),
+        Kind::BlockBitmap | Kind::InodeBitmap => 1,
+        Kind::InodeTable => geometry.inode_table_blocks(),
+    }
+}
+
+/// Places the tables of consecutive groups one behind the other, around the superblocks' copies; `None` if they reach
+/// beyond these groups.
+fn together(geometry: &Geometry, groups: Range<u32>) -> Option<Vec<Places>> {
+    let end = geometry.group_start(groups.end - 1) + u64::from(geometry.group_blocks(groups.end - 1));
+    let mut next = geometry.group_start(groups.start);
+    let mut heads = groups.clone().filter(|&group| has_superblock(group)).peekable();
+    let mut take = |length: u32| {
+        while let Some(&group) = heads.peek()
+            && geometry.group_start(group) < next + u64::from(length)
+        {
+            next = geometry.group_start(group) + u64::from(geometry.head(group));
+            heads.next();
+        }
+        next += u64::from(length);
+        (next <= end).then(|| next - u64::from(length))
+    };
+    let block_bitmaps = groups.clone().map(|_| take(1)).collect::<Option<Vec<u64>>>()?;
+    let inode_bitmaps = groups.clone().map(|_| take(1)).collect::<Option<Vec<u64>>>()?;
+    let bitmaps = block_bitmaps.into_iter().zip(inode_bitmaps);
+    bitmaps
+        .map(|(block_bitmap, inode_bitmap)| {
+            Some(Places { block_bitmap, inode_bitmap, inode_table: take(geometry.inode_table_blocks())? })
+        })
+        .collect()
+}
+
+/// Returns what lies between tables, and the number of slots in it.
+fn stretches(geometry: &Geometry, tables: &[Table]) -> (Vec<Stretch>, u64) {
+    let (mut stretches, mut slot, mut block) = (Vec::new(), 0, u64::from(geometry.first_data_block));
+    let ends = tables.iter().map(|table| (table.block, u64::from(table_blocks(geometry, table))));
+    for (start, length) in ends.chain([(geometry.blocks, 0)]) {
+        debug_assert!(block <= start);
+        if block < start {
+            stretches.push(Stretch { slot, block });
+            slot += start - block;
+        }
+        block = start + length;
+    }
+    (stretches, slot)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ext::{BlockSize, Version};
 
-    #[test]
-    fn superblocks_sit_where_sparse_super_says() {
-        let listed: Vec<u32> = superblock_groups(400).collect();
-        assert_eq!(listed, [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125, 243, 343]);
-        assert_eq!((0..400).filter(|&group| has_superblock(group)).collect::<Vec<_>>(), listed);
-        assert!(!has_superblock(u32::MAX));
-    }
-
-    /// Block counts and what mke2fs 1.47.0 made of them with `-t ext3 -N 4096`.
-    #[test]
-    fn geometry_is_that_of_mke2fs() {
-        for (size, blocks, inodes_per_group, reserved) in [
-            (BlockSize::KiB1, 9_000, 2_048, 35),
-            (BlockSize::KiB1, 32_764, 1_024, 127),
-            (BlockSize::KiB1, 262_144, 128, 256),
-            (BlockSize::KiB2, 32_768, 2_048, 31),
-            (BlockSize::KiB2, 524_288, 128, 511),
-            (BlockSize::KiB4, 9_000, 4_096, 2),
-            (BlockSize::KiB4, 32_768, 4_096, 7),
-            (BlockSize::KiB4, 524_288, 256, 127),
-            (BlockSize::KiB4, 4_194_304, 32, 1_023),
-            (BlockSize::KiB4, 33_554_432, 16, 1_016),
-        ] {
-            let geometry = Geometry::new(size, blocks, 4_096).unwrap();
-            let made = (u64::from(geometry.blocks), geometry.inodes_per_group, geometry.reserved_descriptor_blocks);
-            assert_eq!(made, (blocks, inodes_per_group, reserved), "{size:?}");
-        }
-    }
-
-    #[test]
-    fn a_last_group_without_room_is_left_out() {
-        let full = Geometry::new(BlockSize::KiB4, 2 * 32_768, 4_096).unwrap();
-        let more = Geometry::new(BlockSize::KiB4, 2 * 32_768 + 100, 4_096).unwrap();
-        assert_eq!(full, more);
-        let enough = u64::from(2 * 32_768 + full.tables(2) + LAST_GROUP_MIN);
-        assert_eq!(Geometry::new(BlockSize::KiB4, enough, 4_096).unwrap().groups, 3);
-        assert_eq!(Geometry::new(BlockSize::KiB4, enough - 100, 4_096).unwrap().groups, 2);
-    }
-
-    #[test]
-    fn many_inodes_make_smaller_groups() {
-        let geometry = Geometry::new(BlockSize::KiB4, 20_000, 100_000).unwrap();
-        assert!(geometry.inodes() >= 100_000 && geometry.blocks_per_group < 32_768 && geometry.groups >= 4);
-        assert_eq!(Geometry::new(BlockSize::KiB4, 5_000, 1_000_000), None);
+    fn layouts() -> impl Iterator<Item = Layout> {
+        let cases = [
+            (BlockSize::KiB1, 90_000, 20_000),
+            (BlockSize::KiB2, 400_000, 90_000),
+            (BlockSize::KiB4, 90_000, 20_000),
+            // Tables that fill more than the first group, and next to everything.
+            (BlockSize::KiB1, 300_000, 400_000),
+            (BlockSize::KiB4, 700_000, 680_000),
+            (BlockSize::KiB4, 20_000, 250_000),
+            (BlockSize::KiB4, 1_200_000, 20_000),
+        ];
+        let versions = [Version::Ext2, Version::Ext3, Version::Ext4].into_iter();
+        versions.flat_map(move |version| {
+            cases.into_iter().map(move |(size, blocks, inodes)| {
+                Layout::new(Geometry::new(version, size, blocks, inodes).unwrap_or_else(|| panic!("{size:?} {blocks}")))
+            })
+        })
     }
 
     #[test]
     fn slots_are_all_blocks_but_the_tables() {
-        for size in [BlockSize::KiB1, BlockSize::KiB4] {
-            let layout = Layout::new(Geometry::new(size, 90_000, 20_000).unwrap());
+        for layout in layouts() {
             let geometry = &layout.geometry;
-            let mut expected = Vec::new();
-            for group in 0..geometry.groups {
-                let start = geometry.group_start(group);
-                expected.extend(start + geometry.tables(group)..start + geometry.group_blocks(group));
+            let mut taken = vec![0_u8; geometry.blocks as usize];
+            taken[..geometry.first_data_block as usize].fill(1);
+            for table in &layout.tables {
+                for block in table.block..table.block + u64::from(layout.table_blocks(table)) {
+                    taken[block as usize] += 1;
+                }
             }
-            let slots: Vec<u32> = (0..geometry.slots()).map(|slot| layout.block(Slot(slot))).collect();
-            assert_eq!(slots, expected);
-            let used: u32 = (0..geometry.groups).map(|group| layout.used_in(group, 50_000)).sum();
-            assert_eq!(used, 50_000);
+            assert!(taken.iter().all(|&count| count <= 1), "overlap");
+            let free: Vec<u64> = (0..geometry.blocks).filter(|&block| taken[block as usize] == 0).collect();
+            let slots: Vec<u64> = (0..layout.slots()).map(|slot| layout.block(Slot(slot))).collect();
+            assert!(slots == free, "{geometry:?}");
+            assert_eq!(layout.slots(), geometry.slots());
+            let mut next = 0;
+            for group in 0..geometry.groups {
+                let slots = layout.slots_in(group);
+                assert_eq!(slots.start, next);
+                next = slots.end;
+                assert!(slots.into_iter().all(|slot| geometry.group_of(free[slot as usize]) == group));
+            }
+            assert_eq!(next, geometry.slots());
+            let joined: Vec<u64> = layout.blocks_of(7..layout.slots() - 3).flatten().collect();
+            assert!(joined == free[7..free.len() - 3]);
         }
+    }
+
+    #[test]
+    fn sixteen_groups_share_a_place_in_ext4_alone() {
+        for layout in layouts() {
+            let own = |group: u32| {
+                let Places { block_bitmap, inode_bitmap, inode_table } = layout.places[group as usize];
+                [block_bitmap, inode_bitmap, inode_table].map(|block| layout.geometry.group_of(block)) == [group; 3]
+            };
+            let away = (0..layout.geometry.groups).filter(|&group| !own(group)).count();
+            assert_eq!(
+                away > 0,
+                layout.geometry.version == Version::Ext4 && layout.geometry.groups > 1,
+                "{:?}",
+                layout.geometry
+            );
+        }
+    }
+
+    /// What mke2fs 1.47.0 made with `-t ext4 -b 4096` of 600 MiB.
+    #[test]
+    fn places_are_those_of_mke2fs() {
+        let geometry = Geometry::new(Version::Ext4, BlockSize::KiB4, 153_600, 38_400).unwrap();
+        let places: Vec<[u64; 3]> = Layout::new(geometry)
+            .places
+            .iter()
+            .map(|place| [place.block_bitmap, place.inode_bitmap, place.inode_table])
+            .collect();
+        assert_eq!(places, [[76, 81, 86], [77, 82, 566], [78, 83, 1046], [79, 84, 1526], [80, 85, 2006]]);
     }
 }

@@ -1,5 +1,5 @@
-//! What a tree needs before any place is chosen: the blocks of every inode, the attributes they share, and what ext3
-//! cannot hold.
+//! What a tree needs before any place is chosen: the blocks of every inode, the attributes they share, and what the
+//! version cannot hold.
 
 use std::collections::HashMap;
 use std::collections::hash_map;
@@ -7,13 +7,13 @@ use std::collections::hash_map;
 use sha2::{Digest, Sha256};
 
 use super::Options;
-use super::blocks::{self, Map};
 use super::directory::Directory;
 use super::error::PlanError;
 use super::inode::{POINTER_BYTES, encode_device};
+use super::layout::{Layout, Slot};
+use super::map::{self, Map};
 use super::number::{Numbers, file};
-use super::plan::{Place, Shared, Usage, path_of};
-use super::size::{self, Fit};
+use super::plan::{Place, Shared, path_of};
 use super::xattr;
 use crate::tree::{InodeId, Kind, Source, Tree};
 
@@ -21,13 +21,28 @@ use crate::tree::{InodeId, Kind, Source, Tree};
 const BIGGEST: usize = 5;
 /// The most a directory's size may be: it has only 32 bits, and drivers take them as signed.
 const DIRECTORY_BYTES_MAX: u64 = (1 << 31) - 1;
+/// So few blocks of content need no node above their extents, wherever they lie: an inode has room for four.
+const NEVER_NODES: u64 = 4;
 
 /// What a tree needs, before any place is chosen.
 pub(super) struct Measured {
     pub places: Vec<Place>,
     pub shared: Vec<Shared>,
-    directory_blocks: u64,
-    file_blocks: u64,
+    /// By place: maps of those whose blocks are more or fewer depending on where they lie.
+    maps: Vec<(usize, Map)>,
+    /// The blocks of all places, wherever they lie.
+    blocks: u64,
+}
+
+/// The end of an arrangement.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Arranged {
+    /// The first slot of shared attributes.
+    pub first_shared: Slot,
+    /// The first slot that nothing takes.
+    pub end: Slot,
+    pub directory_blocks: u64,
+    pub file_blocks: u64,
 }
 
 impl Measured {
@@ -35,16 +50,16 @@ impl Measured {
         let mut measured = Measured {
             places: vec![Place::default(); numbers.nodes.len()],
             shared: Vec::new(),
-            directory_blocks: 0,
-            file_blocks: 0,
+            maps: Vec::new(),
+            blocks: 0,
         };
-        let block_size = options.block_size.bytes();
+        let (version, block_size) = (options.version, options.block_size.bytes());
         // By the digest of a block of attributes, the last block that holds it and may take more references.
         let mut known = HashMap::new();
         for (number, node) in numbers.nodes.iter().enumerate() {
             let place = &mut measured.places[number];
-            let blocks = match node.id {
-                Some(id) if !is_directory(tree, id) => content_blocks(tree, id, block_size)?,
+            let map = match node.id {
+                Some(id) if !is_directory(tree, id) => content(tree, options, id)?,
                 id => {
                     let directory = directory(tree, options, numbers, number);
                     let blocks = directory.blocks() as u64;
@@ -53,18 +68,20 @@ impl Measured {
                         return Err(file(tree, id.unwrap_or(Tree::ROOT), reason));
                     }
                     (place.directory_blocks, place.hashed) = (blocks as u32, directory.is_hashed());
-                    Map::dense(block_size, blocks).total()
+                    Map::dense(version, block_size, blocks)
                 }
             };
-            *(if place.directory_blocks > 0 { &mut measured.directory_blocks } else { &mut measured.file_blocks }) +=
-                blocks;
-            if (blocks + 1) * u64::from(block_size / 512) > u64::from(u32::MAX) {
+            place.blocks = map.blocks_anywhere();
+            if (place.blocks + 1) * u64::from(block_size / 512) > u64::from(u32::MAX) && !version.has_huge_file() {
                 let reason = "has more blocks than an inode's count of 512-byte sectors can say".to_string();
                 return Err(file(tree, node.id.unwrap_or(Tree::ROOT), reason));
             }
-            place.blocks = blocks as u32;
+            measured.blocks += place.blocks;
+            if version.has_extents() && place.blocks > NEVER_NODES {
+                measured.maps.push((number, map));
+            }
             if let Some(id) = node.id {
-                measured.places[number].shared = measured.share(tree, id, block_size, &mut known)?;
+                measured.places[number].shared = measured.share(tree, options, id, &mut known)?;
             }
         }
         Ok(measured)
@@ -74,11 +91,12 @@ impl Measured {
     fn share(
         &mut self,
         tree: &Tree,
+        options: &Options,
         id: InodeId,
-        block_size: u32,
         known: &mut HashMap<[u8; 32], u32>,
     ) -> Result<u32, PlanError> {
-        let attributes = xattr::encode(&tree.inode(id).metadata.xattrs, block_size);
+        let xattrs = &tree.inode(id).metadata.xattrs;
+        let attributes = xattr::encode(xattrs, options.version, options.block_size.bytes());
         let Some(block) = attributes.map_err(|reason| file(tree, id, reason))?.block else { return Ok(0) };
         let place = match known.entry(Sha256::digest(&block).into()) {
             hash_map::Entry::Occupied(mut entry) => {
@@ -97,40 +115,57 @@ impl Measured {
         Ok(place + 1)
     }
 
-    /// Returns the slots for all of it, the resize inode's block included.
+    /// Returns the slots for all of it, but for what depends on where it lies.
     pub fn slots(&self) -> u64 {
-        1 + self.directory_blocks + self.file_blocks + self.shared.len() as u64
+        self.blocks + self.shared.len() as u64
     }
 
-    pub fn usage(&self, numbers: &Numbers, fit: &Fit, size_bytes: u64) -> Usage {
-        let Fit { geometry, journal_blocks } = fit;
-        let size = u64::from(geometry.block_size.bytes());
-        let inode_table_bytes = u64::from(geometry.groups) * u64::from(geometry.inode_table_blocks()) * size;
-        let tables = u64::from(geometry.first_data_block) + u64::from(geometry.tables_total()) + 1;
-        let journal_slots = size::journal_slots(geometry.block_size.bytes(), *journal_blocks);
-        let used = tables + journal_slots + self.slots() - 1;
-        Usage {
-            file_bytes: self.file_blocks * size,
-            directory_bytes: self.directory_blocks * size,
-            attribute_bytes: self.shared.len() as u64 * size,
-            inode_table_bytes,
-            journal_bytes: journal_slots * size,
-            group_table_bytes: tables * size - inode_table_bytes,
-            free_bytes: size_bytes - used * size,
-            inodes: geometry.inodes(),
-            used_inodes: numbers.last(),
+    /// Returns the slots that depend on where things lie when they begin at a slot; `None` if the layout has too few.
+    pub fn slots_more(&self, layout: &Layout, first: Slot) -> Option<u64> {
+        if self.maps.is_empty() {
+            return Some(0);
         }
+        let arranged = self.arrange(layout, first, |_, _, _| {})?;
+        Some(arranged.end.0 - first.0 - self.slots())
+    }
+
+    /// Gives everything its slots: directories, shared attributes, then files, each in the order of the inodes. Calls
+    /// `put` with a place, its first slot and the number of them.
+    pub fn arrange(&self, layout: &Layout, first: Slot, mut put: impl FnMut(usize, Slot, u64)) -> Option<Arranged> {
+        let mut next = first;
+        let mut row = |directories: bool, next: &mut Slot| {
+            let row_start = *next;
+            let of_row = |number: usize| self.places[number].is_directory() == directories;
+            let mut maps = self.maps.iter().filter(|(number, _)| of_row(*number)).peekable();
+            for number in (0..self.places.len()).filter(|&number| of_row(number)) {
+                let mut blocks = self.places[number].blocks;
+                if let Some((_, map)) = maps.next_if(|(other, _)| *other == number) {
+                    if next.0 + blocks > layout.slots() {
+                        return None;
+                    }
+                    blocks = map.blocks(layout, *next);
+                }
+                put(number, *next, blocks);
+                next.0 += blocks;
+            }
+            Some(next.0 - row_start.0)
+        };
+        let directory_blocks = row(true, &mut next)?;
+        let first_shared = next;
+        next.0 += self.shared.len() as u64;
+        let file_blocks = row(false, &mut next)?;
+        Some(Arranged { first_shared, end: next, directory_blocks, file_blocks })
     }
 
     pub fn biggest(&self, tree: &Tree, numbers: &Numbers, block_size: u64) -> Vec<(String, u64)> {
         let nodes = numbers.nodes.iter().zip(&self.places);
-        let mut files: Vec<(u32, InodeId)> = nodes
+        let mut files: Vec<(u64, InodeId)> = nodes
             .filter(|(_, place)| place.blocks > 0 && !place.is_directory())
             .filter_map(|(node, place)| Some((place.blocks, node.id?)))
             .collect();
         files.sort_by_key(|&(blocks, id)| (std::cmp::Reverse(blocks), id));
         files.truncate(BIGGEST);
-        files.into_iter().map(|(blocks, id)| (path_of(tree, id), u64::from(blocks) * block_size)).collect()
+        files.into_iter().map(|(blocks, id)| (path_of(tree, id), blocks * block_size)).collect()
     }
 }
 
@@ -139,39 +174,48 @@ pub(super) fn directory<'a>(tree: &'a Tree, options: &Options, numbers: &Numbers
     let block_size = options.block_size.bytes();
     // mke2fs gives lost+found 16 KiB, or as much as needs no indirect block.
     let blocks_min = if node == 1 { (16_384 / block_size).min(12) } else { 1 };
-    Directory::new(block_size, &options.hash_seed, numbers.entries(tree, node), blocks_min as usize)
+    Directory::new(
+        block_size,
+        options.version.has_checksums(),
+        &options.hash_seed,
+        numbers.entries(tree, node),
+        blocks_min as usize,
+    )
 }
 
-/// Returns the blocks of anything but a directory, and refuses what ext3 cannot hold.
-fn content_blocks(tree: &Tree, id: InodeId, block_size: u32) -> Result<u64, PlanError> {
+/// Returns the blocks of anything but a directory, and refuses what the version cannot hold.
+fn content(tree: &Tree, options: &Options, id: InodeId) -> Result<Map, PlanError> {
+    let (version, block_size) = (options.version, options.block_size.bytes());
     let refuse = |reason: String| Err(file(tree, id, reason));
-    match &tree.inode(id).kind {
-        Kind::File(source) => match file_map(&**source, block_size) {
-            Ok(map) => Ok(map.total()),
-            Err(reason) => refuse(reason),
-        },
-        Kind::Symlink(target) if target.len() < POINTER_BYTES => Ok(0),
-        Kind::Symlink(target) if target.len() < block_size as usize => Ok(1),
-        Kind::Symlink(target) => refuse(format!(
-            "a symbolic link's target of {} bytes does not fit into a block of {block_size}",
-            target.len()
-        )),
-        Kind::CharacterDevice { major, minor } | Kind::BlockDevice { major, minor } => {
-            match encode_device(*major, *minor) {
-                Some(_) => Ok(0),
-                None => refuse(format!("a device number {major}:{minor} is above 4095:1048575")),
-            }
+    let blocks = match &tree.inode(id).kind {
+        Kind::File(source) => return file_map(&**source, options).or_else(refuse),
+        Kind::Symlink(target) if target.len() < POINTER_BYTES => 0,
+        Kind::Symlink(target) if target.len() < block_size as usize => 1,
+        Kind::Symlink(target) => {
+            return refuse(format!(
+                "a symbolic link's target of {} bytes does not fit into a block of {block_size}",
+                target.len()
+            ));
         }
-        Kind::Directory(_) | Kind::Fifo | Kind::Socket => Ok(0),
-    }
+        Kind::CharacterDevice { major, minor } | Kind::BlockDevice { major, minor } => {
+            if encode_device(*major, *minor).is_none() {
+                return refuse(format!("a device number {major}:{minor} is above 4095:1048575"));
+            }
+            0
+        }
+        Kind::Directory(_) | Kind::Fifo | Kind::Socket => 0,
+    };
+    Ok(Map::dense(version, block_size, blocks))
 }
 
 /// Returns a file's blocks as its source describes them, or what is wrong with the description.
-pub(super) fn file_map(source: &dyn Source, block_size: u32) -> Result<Map, String> {
+pub(super) fn file_map(source: &dyn Source, options: &Options) -> Result<Map, String> {
+    let (version, block_size) = (options.version, options.block_size.bytes());
     let (size, block) = (source.size_bytes(), u64::from(block_size));
-    let limit = blocks::addressable(block_size) * block;
+    let limit = map::addressable(version, block_size) * block;
     if size > limit {
-        return Err(format!("its {size} bytes are more than ext3's {limit} with blocks of {block_size}"));
+        let name = version.name();
+        return Err(format!("its {size} bytes are more than {name}'s {limit} with blocks of {block_size}"));
     }
     let extents = source.extents();
     let mut end = 0;
@@ -182,7 +226,8 @@ pub(super) fn file_map(source: &dyn Source, block_size: u32) -> Result<Map, Stri
         }
     }
     let runs = extents.iter().filter(|extent| extent.length > 0);
-    Ok(Map::new(block_size, runs.map(|run| (run.offset / block, (run.offset + run.length).div_ceil(block)))))
+    let runs = runs.map(|run| (run.offset / block, (run.offset + run.length).div_ceil(block)));
+    Ok(Map::new(version, block_size, runs))
 }
 
 /// Says whether an inode of the tree is a directory.

@@ -4,11 +4,12 @@ use super::directory::Entry;
 use super::error::PlanError;
 use super::inode::{FIRST_INO, ROOT_INO};
 use super::plan::path_of;
+use super::version::Version;
 use crate::tree::{InodeId, Kind, Tree};
 
 /// The most names one inode may have (`EXT2_LINK_MAX`).
 const LINKS_MAX: u32 = 65_000;
-/// The most folders one folder may hold: each is a link (`..`), and ext3 drivers allow 32,000.
+/// The most folders one folder may hold without `dir_nlink`: each is a link (`..`), and ext3 drivers allow 32,000.
 const SUBDIRECTORIES_MAX: u32 = 31_998;
 /// Where e2fsck puts what has lost its name.
 pub(super) const LOST_AND_FOUND: &[u8] = b"lost+found";
@@ -23,6 +24,13 @@ pub(super) struct Node {
     pub links: u32,
 }
 
+impl Node {
+    /// Returns the link count as it is written: with `dir_nlink`, 1 stands for more than it can say.
+    pub fn link_count(&self) -> u16 {
+        if self.links > LINKS_MAX { 1 } else { self.links as u16 }
+    }
+}
+
 /// All inodes of an image, in order: the root, `lost+found`, then the others folder by folder.
 #[derive(Clone, Debug)]
 pub(super) struct Numbers {
@@ -33,7 +41,7 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// Numbers every inode that has a name.
-    pub fn new(tree: &Tree) -> Result<Self, PlanError> {
+    pub fn new(tree: &Tree, version: Version) -> Result<Self, PlanError> {
         let mut numbers =
             Numbers { nodes: Vec::with_capacity(tree.arena_len() + 1), numbers: vec![0; tree.arena_len()] };
         numbers.add(Some(Tree::ROOT), ROOT_INO, 2);
@@ -49,7 +57,7 @@ impl Numbers {
         }
         let mut todo = vec![Tree::ROOT];
         while let Some(directory) = todo.pop() {
-            let folders = numbers.add_entries(tree, directory)?;
+            let folders = numbers.add_entries(tree, directory, version)?;
             todo.extend(folders.into_iter().rev());
         }
         Ok(numbers)
@@ -64,7 +72,7 @@ impl Numbers {
     }
 
     /// Numbers what a directory names for the first time, and returns the directories in it.
-    fn add_entries(&mut self, tree: &Tree, directory: InodeId) -> Result<Vec<InodeId>, PlanError> {
+    fn add_entries(&mut self, tree: &Tree, directory: InodeId, version: Version) -> Result<Vec<InodeId>, PlanError> {
         let parent = self.numbers[directory.index()];
         let (mut folders, mut subdirectories) = (Vec::new(), 0);
         for (_, id) in tree.entries(directory) {
@@ -79,13 +87,14 @@ impl Numbers {
                 ino => self.nodes[index(ino)].links += 1,
             }
             let links = self.nodes[index(self.numbers[id.index()])].links;
-            if links > LINKS_MAX {
+            if links > LINKS_MAX && !is_directory {
                 let reason = format!("has more than {LINKS_MAX} names (hard links), the most an inode can count");
                 return Err(file(tree, id, reason));
             }
         }
-        if subdirectories > SUBDIRECTORIES_MAX {
-            let reason = format!("holds {subdirectories} folders; ext3 allows {SUBDIRECTORIES_MAX} in one");
+        if subdirectories > SUBDIRECTORIES_MAX && !version.has_dir_nlink() {
+            let name = version.name();
+            let reason = format!("holds {subdirectories} folders; {name} allows {SUBDIRECTORIES_MAX} in one");
             return Err(file(tree, directory, reason));
         }
         self.nodes[index(parent)].links += subdirectories;
@@ -161,7 +170,7 @@ mod tests {
             tree.insert(path.as_bytes(), empty(), Metadata::default()).unwrap();
         }
         tree.link(b"c", b"a/again").unwrap();
-        let numbers = Numbers::new(&tree).unwrap();
+        let numbers = Numbers::new(&tree, Version::Ext3).unwrap();
         let ino = |path: &str| numbers.numbers[tree.lookup(path.as_bytes(), false).unwrap().index()];
         let found: Vec<u32> = ["a", "b", "c", "a/y", "a/z", "a/z/deep", "b/x"].map(ino).into();
         assert_eq!(found, [12, 13, 14, 15, 16, 17, 18]);
@@ -178,11 +187,13 @@ mod tests {
         let mut tree = tree();
         let id = tree.insert(b"lost+found", Kind::Directory(BTreeMap::new()), Metadata::default()).unwrap();
         tree.insert(b"lost+found/x", empty(), Metadata::default()).unwrap();
-        let numbers = Numbers::new(&tree).unwrap();
+        let numbers = Numbers::new(&tree, Version::Ext3).unwrap();
         assert_eq!((numbers.nodes[1].id, numbers.nodes[0].links, numbers.last()), (Some(id), 3, 12));
         tree.remove(b"lost+found");
         tree.insert(b"lost+found", empty(), Metadata::default()).unwrap();
-        assert!(Numbers::new(&tree).unwrap_err().to_string().starts_with("lost+found: must be a directory"));
+        assert!(
+            Numbers::new(&tree, Version::Ext3).unwrap_err().to_string().starts_with("lost+found: must be a directory")
+        );
     }
 
     #[test]
@@ -192,9 +203,9 @@ mod tests {
         for number in 1..65_000 {
             tree.link(b"f", format!("d/{number}").as_bytes()).unwrap();
         }
-        assert!(Numbers::new(&tree).is_ok());
+        assert!(Numbers::new(&tree, Version::Ext3).is_ok());
         tree.link(b"f", b"one-more").unwrap();
-        let refused = Numbers::new(&tree).unwrap_err().to_string();
+        let refused = Numbers::new(&tree, Version::Ext3).unwrap_err().to_string();
         assert!(refused.contains("more than 65000 names"), "{refused}");
 
         let mut tree = self::tree();
@@ -202,8 +213,18 @@ mod tests {
             tree.insert(format!("d/{number}").as_bytes(), Kind::Directory(BTreeMap::new()), Metadata::default())
                 .unwrap();
         }
-        assert_eq!(Numbers::new(&tree).unwrap().nodes[2].links, 32_000);
+        assert_eq!(Numbers::new(&tree, Version::Ext3).unwrap().nodes[2].links, 32_000);
         tree.insert(b"d/more", Kind::Directory(BTreeMap::new()), Metadata::default()).unwrap();
-        assert_eq!(Numbers::new(&tree).unwrap_err().to_string(), "d: holds 31999 folders; ext3 allows 31998 in one");
+        assert_eq!(
+            Numbers::new(&tree, Version::Ext3).unwrap_err().to_string(),
+            "d: holds 31999 folders; ext3 allows 31998 in one"
+        );
+        assert_eq!(Numbers::new(&tree, Version::Ext4).unwrap().nodes[2].link_count(), 32_001);
+        for number in 31_999..64_999 {
+            tree.insert(format!("d/{number}").as_bytes(), Kind::Directory(BTreeMap::new()), Metadata::default())
+                .unwrap();
+        }
+        let numbers = Numbers::new(&tree, Version::Ext4).unwrap();
+        assert_eq!((numbers.nodes[2].links, numbers.nodes[2].link_count()), (65_001, 1));
     }
 }

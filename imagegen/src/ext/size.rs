@@ -1,50 +1,76 @@
 //! How large an image must be: the smallest that holds what is asked for, or whether a given size does.
 
 use super::Options;
-use super::blocks::Map;
+use super::geometry::Geometry;
 use super::journal;
-use super::layout::{BLOCKS_MAX, Geometry};
+use super::layout::{Layout, Slot};
+use super::map::Map;
 
 /// What must fit.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Demand {
-    /// Blocks of content, of directories and of attributes, indirect blocks included, and the room asked for.
+#[derive(Clone, Copy)]
+pub(super) struct Demand<'a> {
+    /// Blocks of content, of directories and of attributes, and the room asked for: what it takes in any layout.
     pub slots: u64,
     /// Inodes, reserved ones and the room asked for included.
     pub inodes: u64,
+    /// Returns what more it takes in this one, beginning at a slot; `None` if it does not fit at all.
+    pub more: &'a dyn Fn(&Layout, Slot) -> Option<u64>,
 }
 
 /// A file system that something fits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Fit {
-    pub geometry: Geometry,
+    pub layout: Layout,
+    /// 0 without a journal.
     pub journal_blocks: u32,
+    /// The slots of the journal, with what says where they lie.
+    pub journal_slots: u64,
 }
 
-/// Returns the slots of a journal, its indirect blocks included.
-pub(super) fn journal_slots(block_size: u32, journal_blocks: u32) -> u64 {
-    Map::dense(block_size, u64::from(journal_blocks)).total()
+impl Fit {
+    /// Returns the journal's first slot: behind the resize inode's, if there is one.
+    pub fn first_of_journal(&self) -> Slot {
+        first_of_journal(&self.layout.geometry)
+    }
+
+    /// Returns the first slot of what comes from the tree.
+    pub fn first_of_content(&self) -> Slot {
+        Slot(self.first_of_journal().0 + self.journal_slots)
+    }
 }
 
-/// Returns the smallest image, or `None` if 32-bit block numbers do not reach so far.
-pub(super) fn exact(options: &Options, demand: Demand) -> Option<Fit> {
+fn first_of_journal(geometry: &Geometry) -> Slot {
+    Slot(u64::from(geometry.has_resize_inode()))
+}
+
+/// Returns the smallest image, or `None` if block numbers do not reach so far.
+pub(super) fn exact(options: &Options, demand: &Demand<'_>) -> Option<Fit> {
     // A longer journal takes more than the next block brings, so "fits" is monotonous only within one length of it.
+    let blocks_max = options.version.blocks_max();
+    let fixed_journal = options.journal_blocks.is_some() || !options.version.has_journal();
     let mut from = 1;
     for (below, _) in journal::DEFAULTS {
-        let last = if options.journal_blocks.is_some() { BLOCKS_MAX } else { (below - 1).min(BLOCKS_MAX) };
-        let Some(largest) = fit(options, demand, last, &[demand.inodes], u32::MAX) else {
+        let last = if fixed_journal { blocks_max } else { (below - 1).min(blocks_max) };
+        let fit = |blocks| fit(options, demand, blocks, &[demand.inodes], u32::MAX);
+        // By doubling first: far beyond what is needed there may be more groups than can be described.
+        let (mut too_small, mut enough) = (from - 1, from.max(demand.slots).min(last));
+        let mut best = fit(enough);
+        while best.is_none() && enough < last {
+            (too_small, enough) = (enough, enough.saturating_mul(2).min(last));
+            best = fit(enough);
+        }
+        if best.is_none() {
             from = last;
             continue;
-        };
-        let (mut too_small, mut enough, mut best) = (from - 1, last, largest);
+        }
         while enough - too_small > 1 {
             let middle = too_small + (enough - too_small) / 2;
-            match fit(options, demand, middle, &[demand.inodes], u32::MAX) {
-                Some(found) => (enough, best) = (middle, found),
+            match fit(middle) {
+                Some(found) => (enough, best) = (middle, Some(found)),
                 None => too_small = middle,
             }
         }
-        return Some(best);
+        return best;
     }
     None
 }
@@ -54,12 +80,13 @@ pub(super) fn exact(options: &Options, demand: Demand) -> Option<Fit> {
 /// Without a number of inodes from the caller there are as many as mke2fs would make, or, where these leave too little
 /// room, as many as are needed. Likewise the journal is as long as mke2fs would make it, or, where that leaves too
 /// little room, the longest of the shorter ones it makes that does: else more blocks could hold less than fewer.
-pub(super) fn given(options: &Options, demand: Demand, blocks: u64) -> Option<Fit> {
+pub(super) fn given(options: &Options, demand: &Demand<'_>, blocks: u64) -> Option<Fit> {
     let usual = blocks * u64::from(options.block_size.bytes()) / bytes_per_inode(options, blocks);
-    let usual = usual.clamp(demand.inodes, u64::from(u32::MAX) / 2);
+    let usual = usual.clamp(demand.inodes, demand.inodes.max(u64::from(u32::MAX) / 2));
     let usual_journal = journal::default_blocks(blocks);
     let lengths = journal::DEFAULTS.iter().rev().map(|&(_, length)| length).filter(|&length| length <= usual_journal);
-    let attempts = if options.journal_blocks.is_some() { 1 } else { journal::DEFAULTS.len() };
+    let fixed_journal = options.journal_blocks.is_some() || !options.version.has_journal();
+    let attempts = if fixed_journal { 1 } else { journal::DEFAULTS.len() };
     lengths.take(attempts).find_map(|longest| fit(options, demand, blocks, &[usual, demand.inodes], longest))
 }
 
@@ -76,41 +103,62 @@ fn bytes_per_inode(options: &Options, blocks: u64) -> u64 {
 }
 
 /// Tries numbers of inodes in turn, with the journal asked for, or the usual one but not longer than `longest_journal`.
-fn fit(options: &Options, demand: Demand, blocks: u64, inodes: &[u64], longest_journal: u32) -> Option<Fit> {
+fn fit(options: &Options, demand: &Demand<'_>, blocks: u64, inodes: &[u64], longest_journal: u32) -> Option<Fit> {
     let asked = options.inodes.map(u64::from);
     let block_size = options.block_size.bytes();
     asked.as_slice().iter().chain(if asked.is_some() { &[] } else { inodes }).find_map(|&inodes| {
-        let geometry = Geometry::new(options.block_size, blocks, inodes)?;
-        let usual_journal = || journal::default_blocks(u64::from(geometry.blocks)).min(longest_journal);
-        let journal_blocks = options.journal_blocks.unwrap_or_else(usual_journal);
-        let slots = demand.slots + journal_slots(block_size, journal_blocks);
-        (slots <= u64::from(geometry.slots())).then_some(Fit { geometry, journal_blocks })
+        let geometry = Geometry::new(options.version, options.block_size, blocks, inodes)?;
+        let usual_journal = || journal::default_blocks(geometry.blocks).min(longest_journal);
+        let journal_blocks = match options.version.has_journal() {
+            true => options.journal_blocks.unwrap_or_else(usual_journal),
+            false => 0,
+        };
+        let journal = Map::dense(options.version, block_size, u64::from(journal_blocks));
+        let first = first_of_journal(&geometry);
+        let least = (first.0 + journal.blocks_anywhere()).checked_add(demand.slots)?;
+        if least > geometry.slots() {
+            return None;
+        }
+        let layout = Layout::new(geometry);
+        let journal_slots = journal.blocks(&layout, first);
+        let more = (demand.more)(&layout, Slot(first.0 + journal_slots))?;
+        let slots = first.0 + journal_slots + demand.slots + more;
+        (slots <= layout.slots()).then_some(Fit { layout, journal_blocks, journal_slots })
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ext::BlockSize;
+    use crate::ext::{BlockSize, Version};
 
-    fn options(block_size: BlockSize) -> Options {
-        Options { block_size, ..Options::new([1; 16], [2; 16], 0) }
+    fn demand(slots: u64, inodes: u64) -> Demand<'static> {
+        Demand { slots, inodes, more: &|_, _| Some(0) }
     }
+
+    fn options(version: Version, block_size: BlockSize) -> Options {
+        Options { version, block_size, ..Options::new([1; 16], [2; 16], 0) }
+    }
+
+    const VERSIONS: [Version; 3] = [Version::Ext2, Version::Ext3, Version::Ext4];
 
     #[test]
     fn exact_is_the_smallest_that_fits() {
-        for block_size in [BlockSize::KiB1, BlockSize::KiB2, BlockSize::KiB4] {
-            let options = options(block_size);
+        for (version, block_size) in
+            VERSIONS.into_iter().flat_map(|version| [BlockSize::KiB1, BlockSize::KiB4].map(|size| (version, size)))
+        {
+            let options = options(version, block_size);
             for (slots, inodes) in [(5, 11), (30_000, 11), (31_000, 5_000), (5, 100_000), (600_000, 40_000)] {
-                let demand = Demand { slots, inodes };
-                let found = exact(&options, demand).unwrap();
-                let blocks = u64::from(found.geometry.blocks);
-                assert_eq!(given(&options, demand, blocks).unwrap().geometry.blocks as u64, blocks);
-                for fewer in (blocks - 40..blocks).rev() {
+                let demand = demand(slots, inodes);
+                let found = exact(&options, &demand).unwrap();
+                let blocks = found.layout.geometry.blocks;
+                assert_eq!(given(&options, &demand, blocks).unwrap().layout.geometry.blocks, blocks);
+                for fewer in (blocks.saturating_sub(40)..blocks).rev() {
                     // Only a journal shorter than usual makes it fit.
-                    let found = given(&options, demand, fewer);
+                    let found = given(&options, &demand, fewer);
                     let shorter = |found: &Fit| found.journal_blocks < journal::default_blocks(fewer);
-                    assert!(found.as_ref().is_none_or(shorter), "{block_size:?} {demand:?} {fewer} < {blocks}");
+                    let fits = found.as_ref().is_some_and(|found| version == Version::Ext2 || !shorter(found));
+                    assert!(!fits, "{version:?} {block_size:?} {slots} {inodes} {fewer} < {blocks}");
                 }
             }
         }
@@ -119,30 +167,55 @@ mod tests {
     /// Where mke2fs's journal becomes longer, and with what no journal of the longer lengths would leave room for.
     #[test]
     fn one_block_more_never_holds_less() {
-        let options = options(BlockSize::KiB4);
-        for (blocks, usual, shorter) in [(32_768, 4096, 1024), (262_144, 8192, 4096)] {
-            assert_eq!(given(&options, Demand { slots: 5, inodes: 11 }, blocks).unwrap().journal_blocks, usual);
-            let geometry = given(&options, Demand { slots: 5, inodes: 11 }, blocks - 1).unwrap().geometry;
-            let fewest_inodes = Geometry::new(BlockSize::KiB4, blocks - 1, 11).unwrap();
-            for room in [geometry.slots(), fewest_inodes.slots()] {
-                let demand = Demand { slots: u64::from(room) - journal_slots(4096, shorter), inodes: 11 };
-                assert_eq!(given(&options, demand, blocks - 1).unwrap().journal_blocks, shorter);
-                assert_eq!(given(&options, demand, blocks).unwrap().journal_blocks, shorter, "{blocks} {demand:?}");
-                let asked = Options { journal_blocks: Some(usual), ..options.clone() };
-                assert_eq!(given(&asked, demand, blocks), None, "an explicit length holds");
+        for version in [Version::Ext3, Version::Ext4] {
+            let options = options(version, BlockSize::KiB4);
+            for (blocks, usual, shorter) in [(32_768, 4096, 1024), (262_144, 8192, 4096)] {
+                assert_eq!(given(&options, &demand(5, 11), blocks).unwrap().journal_blocks, usual);
+                let fewer = given(&options, &demand(5, 11), blocks - 1).unwrap();
+                let taken = |layout: &Layout| {
+                    let journal = Map::dense(version, 4096, shorter);
+                    1 + journal.blocks(layout, Slot(1))
+                };
+                let fewest_inodes = Layout::new(Geometry::new(version, BlockSize::KiB4, blocks - 1, 11).unwrap());
+                for layout in [&fewer.layout, &fewest_inodes] {
+                    let demand = demand(layout.slots() - taken(layout), 11);
+                    let journal = |blocks: u64| given(&options, &demand, blocks).unwrap().journal_blocks;
+                    assert_eq!(u64::from(journal(blocks - 1)), shorter);
+                    assert_eq!(u64::from(journal(blocks)), shorter, "{blocks}");
+                    let asked = Options { journal_blocks: Some(usual), ..options.clone() };
+                    assert_eq!(given(&asked, &demand, blocks), None, "an explicit length holds");
+                }
             }
         }
     }
 
     #[test]
-    fn an_exact_image_is_nearly_full() {
-        let found = exact(&options(BlockSize::KiB4), Demand { slots: 20_000, inodes: 3_000 }).unwrap();
-        assert_eq!(u64::from(found.geometry.slots()), 20_000 + journal_slots(4096, found.journal_blocks));
+    fn an_exact_image_is_full() {
+        for version in VERSIONS {
+            let found = exact(&options(version, BlockSize::KiB4), &demand(20_000, 3_000)).unwrap();
+            assert_eq!(found.layout.slots(), 20_000 + found.first_of_content().0);
+            assert_eq!(found.journal_slots == 0, version == Version::Ext2);
+        }
     }
 
     #[test]
     fn what_cannot_be_numbered_is_refused() {
-        assert_eq!(exact(&options(BlockSize::KiB1), Demand { slots: u64::from(u32::MAX), inodes: 11 }), None);
-        assert_eq!(exact(&options(BlockSize::KiB1), Demand { slots: 5, inodes: u64::from(u32::MAX) + 1 }), None);
+        for version in VERSIONS {
+            let options = options(version, BlockSize::KiB1);
+            assert_eq!(exact(&options, &demand(5, u64::from(u32::MAX) + 1)), None);
+            assert_eq!(exact(&options, &demand(1 << 50, 11)), None);
+            assert_eq!(exact(&options, &demand(u64::MAX - 5, 11)), None);
+        }
+        assert_eq!(exact(&options(Version::Ext3, BlockSize::KiB1), &demand(u64::from(u32::MAX), 11)), None);
+    }
+
+    #[test]
+    fn ext4_goes_beyond_32_bits() {
+        let slots = 5 << 32;
+        let found = exact(&options(Version::Ext4, BlockSize::KiB4), &demand(slots, 11)).unwrap();
+        let Geometry { blocks, reserved_descriptor_blocks, .. } = found.layout.geometry;
+        assert!(blocks > slots && blocks < slots + slots / 1000);
+        assert_eq!((reserved_descriptor_blocks, found.first_of_journal()), (0, Slot(0)));
+        assert_eq!(found.layout.slots(), slots + found.first_of_content().0);
     }
 }

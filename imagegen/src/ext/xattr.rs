@@ -7,7 +7,9 @@
 
 use std::collections::BTreeMap;
 
+use super::checksum::Sum;
 use super::inode::{ATTRIBUTES_AT, INODE_SIZE, put16, put32};
+use super::version::Version;
 
 /// `EXT4_XATTR_MAGIC`.
 const MAGIC: u32 = 0xea02_0000;
@@ -59,15 +61,20 @@ impl Attribute<'_> {
 
 /// Lays out attributes given by full name, or says why the format cannot hold them.
 ///
-/// All of them go into the inode if they fit, else into a block, else into both.
-pub(super) fn encode(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>, block_size: u32) -> Result<Attributes, String> {
+/// All of them go into the inode if they fit, unless a block is preferred; else into a block, else into both.
+pub(super) fn encode(
+    xattrs: &BTreeMap<Vec<u8>, Vec<u8>>,
+    version: Version,
+    block_size: u32,
+) -> Result<Attributes, String> {
     if xattrs.is_empty() {
         return Ok(Attributes::default());
     }
-    let mut attributes = xattrs.iter().map(|(name, value)| attribute(name, value)).collect::<Result<Vec<_>, _>>()?;
+    let mut attributes =
+        xattrs.iter().map(|(name, value)| attribute(name, value, version)).collect::<Result<Vec<_>, _>>()?;
     attributes.sort_unstable();
     let size = |attributes: &[Attribute]| attributes.iter().map(Attribute::size).sum::<usize>() + END;
-    if size(&attributes) <= INLINE_ROOM {
+    if version.prefers_inline_attributes() && size(&attributes) <= INLINE_ROOM {
         return Ok(Attributes { inline: inline(&attributes), block: None });
     }
     let room = block_size as usize - BLOCK_HEAD;
@@ -85,7 +92,7 @@ pub(super) fn encode(xattrs: &BTreeMap<Vec<u8>, Vec<u8>>, block_size: u32) -> Re
 }
 
 /// Translates a full name and the kernel's form of a value.
-fn attribute<'a>(name: &'a [u8], value: &[u8]) -> Result<Attribute<'a>, String> {
+fn attribute<'a>(name: &'a [u8], value: &[u8], version: Version) -> Result<Attribute<'a>, String> {
     let shown = String::from_utf8_lossy(name);
     if let Some((_, space)) = LISTS.iter().find(|(list, _)| *list == name) {
         let value = access_list(value).map_err(|reason| format!("its {shown} {reason}"))?;
@@ -100,7 +107,8 @@ fn attribute<'a>(name: &'a [u8], value: &[u8]) -> Result<Attribute<'a>, String> 
             Err(format!("its extended attribute '{shown}' needs 1 to 255 bytes after the first dot, and no NUL"))
         }
         None => Err(format!(
-            "ext3 has no place for its extended attribute '{shown}': only for user., trusted., security. and POSIX ACLs"
+            "{} has no place for its extended attribute '{shown}': only for user., trusted., security. and POSIX ACLs",
+            version.name()
         )),
     }
 }
@@ -148,6 +156,13 @@ fn block(attributes: &[Attribute], block_size: u32) -> Vec<u8> {
 /// Says how many inodes share a block.
 pub(super) fn set_references(block: &mut [u8], references: u32) {
     put32(block, 4, references);
+}
+
+/// Writes a block's checksum: with where it lies, which is all that tells it from another.
+pub(super) fn set_checksum(block: &mut [u8], number: u64, sum: Sum) {
+    put32(block, 16, 0);
+    let sum = sum.then(&number.to_le_bytes()).then(block);
+    put32(block, 16, sum.0);
 }
 
 /// Writes entries from `at` up and values from the end down; returns the hash of the entries' hashes.
@@ -212,7 +227,21 @@ mod tests {
     use super::*;
 
     fn encoded(list: &[(&str, &[u8])], block_size: u32) -> Result<Attributes, String> {
-        encode(&list.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec())).collect(), block_size)
+        encoded_for(Version::Ext3, list, block_size)
+    }
+
+    fn encoded_for(version: Version, list: &[(&str, &[u8])], block_size: u32) -> Result<Attributes, String> {
+        let list = list.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.to_vec()));
+        encode(&list.collect(), version, block_size)
+    }
+
+    #[test]
+    fn ext2_has_them_where_its_driver_looks() {
+        let made = encoded_for(Version::Ext2, &[("user.a", b"1")], 1024).unwrap();
+        assert!(made.inline.is_empty() && made.block.is_some());
+        let most = [1; 1024 - 32 - 4 - 20];
+        let made = encoded_for(Version::Ext2, &[("user.a", &most), ("user.b", b"1")], 1024).unwrap();
+        assert!(!made.inline.is_empty() && made.block.is_some());
     }
 
     #[test]

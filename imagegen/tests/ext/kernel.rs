@@ -5,10 +5,10 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
-use imagegen::ext::{BlockSize, Options};
+use imagegen::ext::{BlockSize, Options, Version};
 use imagegen::tree::Metadata;
 
-use crate::oracle::{Image, fsck, image, mounted, options, run};
+use crate::oracle::{Image, VERSIONS, fsck, image, mounted, options, run};
 use crate::trees::{add, file, metadata, noise, tree};
 
 /// Returns an image with a hashed directory of so many files, `d/old-N`, and room for more.
@@ -43,10 +43,15 @@ fn churn(root: &Path, files: usize) {
     assert!(left == expected);
 }
 
+/// Returns every version with the smallest and the largest blocks.
+fn versions_and_sizes() -> impl Iterator<Item = (Version, BlockSize)> {
+    VERSIONS.into_iter().flat_map(|version| [(version, BlockSize::KiB1), (version, BlockSize::KiB4)])
+}
+
 #[test]
 fn ten_thousand_creates_renames_and_unlinks() {
-    for block_size in [BlockSize::KiB4, BlockSize::KiB1] {
-        let room = Options { block_size, free_bytes: 16 << 20, free_inodes: 11_000, ..options() };
+    for (version, block_size) in versions_and_sizes() {
+        let room = Options { version, block_size, free_bytes: 16 << 20, free_inodes: 11_000, ..options() };
         let image = with_directory(12_000, &room);
         fsck(&image.path);
         mounted(&image, false, |root| churn(root, 12_000));
@@ -74,11 +79,13 @@ fn fill(root: &Path) {
 
 #[test]
 fn filling_up() {
-    let exact = with_directory(100, &options());
-    mounted(&exact, false, fill);
-    fsck(&exact.path);
-    for block_size in [BlockSize::KiB1, BlockSize::KiB4] {
-        let image = with_directory(100, &Options { block_size, size_bytes: Some(60 << 20), ..options() });
+    for version in VERSIONS {
+        let exact = with_directory(100, &Options { version, ..options() });
+        mounted(&exact, false, fill);
+        fsck(&exact.path);
+    }
+    for (version, block_size) in versions_and_sizes() {
+        let image = with_directory(100, &Options { version, block_size, size_bytes: Some(60 << 20), ..options() });
         mounted(&image, false, fill);
         fsck(&image.path);
     }
@@ -86,8 +93,8 @@ fn filling_up() {
 
 #[test]
 fn growing_while_it_is_away() {
-    for block_size in [BlockSize::KiB1, BlockSize::KiB4] {
-        let image = with_directory(15_000, &Options { block_size, ..options() });
+    for (version, block_size) in versions_and_sizes() {
+        let image = with_directory(15_000, &Options { version, block_size, ..options() });
         File::options().write(true).open(&image.path).unwrap().set_len(700 << 20).unwrap();
         let Some((success, text)) = run("resize2fs", &[image.path.as_ref()]) else { return };
         assert!(success, "{text}");
@@ -104,8 +111,8 @@ fn growing_while_it_is_away() {
 
 #[test]
 fn growing_while_it_is_mounted() {
-    for block_size in [BlockSize::KiB1, BlockSize::KiB4] {
-        let image = with_directory(15_000, &Options { block_size, ..options() });
+    for (version, block_size) in versions_and_sizes() {
+        let image = with_directory(15_000, &Options { version, block_size, ..options() });
         // The loop device takes its size from the file when it is set up.
         File::options().write(true).open(&image.path).unwrap().set_len(700 << 20).unwrap();
         mounted(&image, false, |root| {
@@ -134,8 +141,16 @@ fn shared_attribute_blocks_are_let_go_one_by_one() {
         let xattrs = [(b"trusted.label".to_vec(), noise(300, 1))].into();
         tree.insert(format!("d/{number}").as_bytes(), file(""), Metadata { xattrs, ..metadata(0o644) }).unwrap();
     }
-    let image = image(&tree, &Options { free_bytes: 8 << 20, ..options() });
-    mounted(&image, false, |root| {
+    for version in VERSIONS {
+        let image = image(&tree, &Options { version, free_bytes: 8 << 20, ..options() });
+        let_go(&image);
+        fsck(&image.path);
+    }
+}
+
+/// Removes, replaces and forgets attributes that files share.
+fn let_go(image: &Image) {
+    mounted(image, false, |root| {
         let flags = rustix::fs::XattrFlags::empty();
         for number in 0..1_050 {
             let path = root.join(format!("d/{number}"));
@@ -146,23 +161,25 @@ fn shared_attribute_blocks_are_let_go_one_by_one() {
             }
         }
     });
-    fsck(&image.path);
 }
 
 #[test]
 fn a_crash_leaves_a_journal_that_replays() {
-    let image = with_directory(12_000, &Options { free_bytes: 16 << 20, free_inodes: 11_000, ..options() });
-    let copy = image.path.with_extension("crashed");
-    mounted(&image, false, |root| {
-        churn(root, 12_000);
-        // What reached the disk by now is what a power cut would leave.
-        let root = File::open(root).unwrap();
-        rustix::fs::fsync(&root).unwrap();
-        fs::copy(&image.path, &copy).unwrap();
-    });
-    if copy.exists() {
-        let (_, text) = run("e2fsck", &["-fy".as_ref(), copy.as_ref()]).unwrap();
-        assert!(text.contains("recovering journal") && text.contains("Pass 5"), "{text}");
-        fsck(&copy);
+    for version in [Version::Ext3, Version::Ext4] {
+        let image =
+            with_directory(12_000, &Options { version, free_bytes: 16 << 20, free_inodes: 11_000, ..options() });
+        let copy = image.path.with_extension("crashed");
+        mounted(&image, false, |root| {
+            churn(root, 12_000);
+            // What reached the disk by now is what a power cut would leave.
+            let root = File::open(root).unwrap();
+            rustix::fs::fsync(&root).unwrap();
+            fs::copy(&image.path, &copy).unwrap();
+        });
+        if copy.exists() {
+            let (_, text) = run("e2fsck", &["-fy".as_ref(), copy.as_ref()]).unwrap();
+            assert!(text.contains("recovering journal") && text.contains("Pass 5"), "{text}");
+            fsck(&copy);
+        }
     }
 }

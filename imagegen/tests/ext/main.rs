@@ -1,4 +1,4 @@
-//! Strangers look at ext3 images: e2fsck, the host kernel's loop mount, resize2fs and an independent reader.
+//! Strangers look at ext2, ext3 and ext4 images: e2fsck, the host kernel's loop mount, resize2fs and an independent reader.
 //!
 //! What is missing on this machine (a tool, root, a loop device) is announced on stderr and its part skipped.
 

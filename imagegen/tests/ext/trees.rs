@@ -8,7 +8,7 @@ use std::sync::Arc;
 use imagegen::ext::{BlockSize, Options, Plan};
 use imagegen::tree::{Kind, Metadata, Timestamp, Tree};
 
-use crate::oracle::{check, compare, fsck, image, mounted, options, run};
+use crate::oracle::{VERSIONS, check, compare, fsck, image, mounted, options, run};
 use crate::sources::{Part, Sparse};
 
 /// Returns metadata of root's, with a time.
@@ -74,8 +74,9 @@ fn a_hundred_thousand_files_in_one_directory() {
         let content = if number % 1000 == 0 { noise(number / 10, 1) } else { Vec::new() };
         add(&mut tree, format!("many/file-{number}.txt"), file(content));
     }
-    let image = check(&tree, &options());
-    assert!(std::fs::metadata(&image.path).unwrap().size() < 80 << 20);
+    for image in check(&tree, &options()) {
+        assert!(std::fs::metadata(&image.path).unwrap().size() < 80 << 20);
+    }
 }
 
 #[test]
@@ -86,12 +87,12 @@ fn hashed_directories_of_one_and_two_levels() {
             // 250 bytes, and characters beyond ASCII, on which signed and unsigned hashes differ.
             add(&mut tree, format!("d/é{}{number:08}ü", "n".repeat(238)), file(""));
         }
-        let image = check(&tree, &with(size));
-        let command = format!("htree_dump /{}", "d");
-        let arguments = ["-R".as_ref(), command.as_ref(), image.path.as_ref()];
-        if let Some((_, text)) = run("debugfs", &arguments) {
-            let levels = if count == 3_000 { "Indirect levels: 1" } else { "Indirect levels: 0" };
-            assert!(text.contains(levels), "{text:.400}");
+        for image in check(&tree, &with(size)) {
+            let arguments = ["-R".as_ref(), "htree_dump /d".as_ref(), image.path.as_ref()];
+            if let Some((_, text)) = run("debugfs", &arguments) {
+                let levels = if count == 3_000 { "Indirect levels: 1" } else { "Indirect levels: 0" };
+                assert!(text.contains(levels), "{text:.400}");
+            }
         }
     }
 }
@@ -103,7 +104,9 @@ fn a_directory_too_large_for_its_tables_has_none() {
     for number in 0..48_000 {
         add(&mut tree, format!("{number:0255}"), file(""));
     }
-    fsck(&image(&tree, &with(BlockSize::KiB1)).path);
+    for version in VERSIONS {
+        fsck(&image(&tree, &Options { version, ..with(BlockSize::KiB1) }).path);
+    }
 }
 
 #[test]
@@ -195,8 +198,8 @@ fn times_from_1901_to_2310() {
         let mtime = Timestamp { seconds, nanoseconds: 999_999_999 };
         tree.insert(format!("time{seconds}").as_bytes(), directory(), Metadata::root(0o1777, mtime)).unwrap();
     }
-    for clamp_times in [false, true] {
-        let options = Options { clamp_times, ..options() };
+    for (version, clamp_times) in VERSIONS.into_iter().flat_map(|version| [(version, false), (version, true)]) {
+        let options = Options { version, clamp_times, ..options() };
         // The reader takes the 32 old bits for unsigned; the kernel does not.
         let image = image(&tree, &options);
         fsck(&image.path);
@@ -291,10 +294,12 @@ fn many_small_files_make_small_groups() {
     for number in 0..70_000 {
         add(&mut tree, format!("{:03}/{number}", number % 500), file(""));
     }
-    let image = image(&tree, &options());
-    fsck(&image.path);
-    // 18 MiB of inodes; three whole groups would be 384 MiB.
-    assert!(std::fs::metadata(&image.path).unwrap().size() < 32 << 20);
+    for version in VERSIONS {
+        let image = image(&tree, &Options { version, ..options() });
+        fsck(&image.path);
+        // 18 MiB of inodes; three whole groups would be 384 MiB.
+        assert!(std::fs::metadata(&image.path).unwrap().size() < 32 << 20);
+    }
 }
 
 #[test]

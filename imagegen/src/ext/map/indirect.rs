@@ -1,4 +1,4 @@
-//! A file's blocks: which it has, in which order they and their indirect blocks lie, and what the pointers say.
+//! Blocks through indirect ones, as ext2 and ext3 have them: their order, and what the pointers say.
 //!
 //! Blocks lie in the order a reader meets them: each indirect block directly before what it points to.
 //!
@@ -10,89 +10,36 @@
 //! Chunk c of level 1 is what one indirect block points to: chunk 0 hangs in the inode (`EXT2_IND_BLOCK`), chunks 1..=A
 //! below the double, the others below the triple indirect block; likewise one level up.
 
-use super::layout::BLOCKS_MAX;
+use super::ranks::Ranks;
 
 /// Pointers in the inode itself (`EXT2_NDIR_BLOCKS`).
-pub(super) const DIRECT: u64 = 12;
+pub(in crate::ext) const DIRECT: u64 = 12;
 /// All pointers of an inode (`EXT2_N_BLOCKS`).
-pub(super) const POINTERS: usize = 15;
+pub(in crate::ext) const POINTERS: usize = 15;
 
 /// A piece of a file in the order of its blocks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Piece {
+pub(in crate::ext) enum Piece {
     /// Consecutive blocks of content, from this logical block on.
     Data { logical: u64, count: u64 },
     /// One indirect block: level 1 to 3, and which of that level.
     Indirect { level: usize, index: u64 },
 }
 
-/// A set of numbers as ascending runs, each with how many members come before it.
-#[derive(Default, Debug)]
-struct Ranks {
-    runs: Vec<Run>,
-    total: u64,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    start: u64,
-    end: u64,
-    before: u64,
-}
-
-impl Ranks {
-    /// Adds `start..end`, which may begin inside the last run but not before it.
-    fn add(&mut self, start: u64, end: u64) {
-        match self.runs.last_mut() {
-            Some(last) if start <= last.end => {
-                self.total += end.saturating_sub(last.end);
-                last.end = last.end.max(end);
-            }
-            _ => {
-                self.runs.push(Run { start, end, before: self.total });
-                self.total += end - start;
-            }
-        }
-    }
-
-    /// Returns how many members are below `number`.
-    fn rank(&self, number: u64) -> u64 {
-        match self.runs.partition_point(|run| run.start < number).checked_sub(1) {
-            Some(last) => self.runs[last].before + number.min(self.runs[last].end) - self.runs[last].start,
-            None => 0,
-        }
-    }
-
-    fn contains(&self, number: u64) -> bool {
-        self.rank(number + 1) > self.rank(number)
-    }
-
-    /// Returns the runs cut to `start..end`.
-    fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
-        let first = self.runs.partition_point(|run| run.end <= start);
-        let runs = self.runs[first..].iter().take_while(move |run| run.start < end);
-        runs.map(move |run| (run.start.max(start), run.end.min(end)))
-    }
-}
-
 /// The blocks of one file.
 #[derive(Debug)]
-pub(super) struct Map {
+pub(in crate::ext) struct Indirect {
     /// Pointers per indirect block.
     fan: u64,
     /// Blocks of content, then indirect blocks of level 1, 2 and 3.
     levels: [Ranks; 4],
 }
 
-impl Map {
-    /// Returns the map of a file that has these logical blocks: ascending, possibly touching runs, all of them below
-    /// [`addressable`].
-    pub fn new(block_size: u32, runs: impl IntoIterator<Item = (u64, u64)>) -> Self {
+impl Indirect {
+    /// Returns the map of a file that has these logical blocks, all of them below [`addressable`].
+    pub fn new(block_size: u32, content: Ranks) -> Self {
         let fan = u64::from(block_size / 4);
-        let mut levels: [Ranks; 4] = Default::default();
-        for (start, end) in runs {
-            levels[0].add(start, end);
-        }
+        let mut levels = [content, Ranks::default(), Ranks::default(), Ranks::default()];
         for level in 1..4 {
             let (below, here) = levels.split_at_mut(level);
             let unreached = if level == 1 { DIRECT } else { 1 };
@@ -103,12 +50,7 @@ impl Map {
             }
         }
         debug_assert!(levels[3].total <= 1);
-        Map { fan, levels }
-    }
-
-    /// Returns the map of a file without holes.
-    pub fn dense(block_size: u32, blocks: u64) -> Self {
-        Map::new(block_size, (blocks > 0).then_some((0, blocks)))
+        Indirect { fan, levels }
     }
 
     /// Returns the number of blocks, indirect ones included.
@@ -199,10 +141,10 @@ impl Map {
 
 /// Returns how many blocks long a file can be: what three levels reach, and what `i_blocks`, counting 512-byte
 /// sectors in 32 bits, can count together with the indirect blocks (the kernel's `ext4_max_bitmap_size`).
-pub(super) fn addressable(block_size: u32) -> u64 {
+pub(in crate::ext) fn addressable(block_size: u32) -> u64 {
     let fan = u64::from(block_size / 4);
     let reach = DIRECT + fan + fan * fan + fan * fan * fan;
-    let countable = BLOCKS_MAX / u64::from(block_size / 512);
+    let countable = u64::from(u32::MAX) / u64::from(block_size / 512);
     let indirect = |blocks: u64| {
         let chunks = (blocks - DIRECT).div_ceil(fan);
         let doubles = (chunks - 1).div_ceil(fan);
@@ -216,9 +158,19 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn sparse(block_size: u32, runs: impl IntoIterator<Item = (u64, u64)>) -> Indirect {
+        let mut content = Ranks::default();
+        runs.into_iter().for_each(|(start, end)| content.add(start, end));
+        Indirect::new(block_size, content)
+    }
+
+    fn dense(block_size: u32, blocks: u64) -> Indirect {
+        sparse(block_size, (blocks > 0).then_some((0, blocks)))
+    }
+
     /// Walks pointers as a reader does, from the inode down, and returns (logical block, position) pairs.
-    fn resolve(map: &Map) -> Vec<(u64, u64)> {
-        fn down(map: &Map, level: usize, index: u64, base: u64, found: &mut Vec<(u64, u64)>) {
+    fn resolve(map: &Indirect) -> Vec<(u64, u64)> {
+        fn down(map: &Indirect, level: usize, index: u64, base: u64, found: &mut Vec<(u64, u64)>) {
             map.pointers(level, index, |place, position| {
                 if level == 1 {
                     found.push((base + place as u64, position));
@@ -240,7 +192,7 @@ mod tests {
     }
 
     /// Checks that pieces, in order, take positions 0, 1, 2 ... and that pointers agree with them.
-    fn check(map: &Map) {
+    fn check(map: &Indirect) {
         let (mut next, mut data) = (0, Vec::new());
         map.visit(|piece| {
             match piece {
@@ -267,17 +219,17 @@ mod tests {
     #[test]
     fn dense_files_of_every_depth() {
         for blocks in [0, 1, 12, 13, 12 + 256, 13 + 256, 12 + 256 + 65_536, 13 + 256 + 65_536, 200_000] {
-            check(&Map::dense(1024, blocks));
+            check(&dense(1024, blocks));
         }
-        assert_eq!(Map::dense(4096, 12).total(), 12);
-        assert_eq!(Map::dense(4096, 13).total(), 14);
-        assert_eq!(Map::dense(4096, 12 + 1024 + 1).total(), 12 + 1024 + 1 + 3);
+        assert_eq!(dense(4096, 12).total(), 12);
+        assert_eq!(dense(4096, 13).total(), 14);
+        assert_eq!(dense(4096, 12 + 1024 + 1).total(), 12 + 1024 + 1 + 3);
     }
 
     #[test]
     fn the_last_block_of_a_sparse_file_needs_one_indirect_block_per_level() {
         let last = addressable(1024) - 1;
-        let map = Map::new(1024, [(last, last + 1)]);
+        let map = sparse(1024, [(last, last + 1)]);
         assert_eq!(map.total(), 4);
         check(&map);
     }
@@ -300,7 +252,7 @@ mod tests {
                     (start, at)
                 })
                 .collect();
-            check(&Map::new(1024, runs));
+            check(&sparse(1024, runs));
         }
     }
 }
