@@ -317,11 +317,35 @@ pub struct DeviceTree {
     pub overlays: Vec<FileSource>,
 }
 
+/// Which of the file systems that began as ext2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ext {
+    /// Without journal.
+    Ext2,
+    /// With journal.
+    Ext3,
+    /// With journal, extents and checksums.
+    Ext4,
+}
+
+impl Ext {
+    /// Returns the name that recipes and `mount -t` have for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Ext::Ext2 => "ext2",
+            Ext::Ext3 => "ext3",
+            Ext::Ext4 => "ext4",
+        }
+    }
+}
+
 /// How a file system is written.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Format {
-    /// ext3.
-    Ext3 {
+    /// ext2, ext3 or ext4: a disk.
+    Ext {
+        /// Which.
+        version: Ext,
         /// Whole size; `None`: as large as its content needs, plus `free_bytes`.
         size_bytes: Option<Located<u64>>,
         /// Room to leave for data beyond the content.
@@ -510,7 +534,7 @@ pub enum Setting {
 /// A guest's disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Disk {
-    /// An ext3 file system of the recipe.
+    /// A file system of the recipe that is a disk: [`Format::Ext`].
     pub filesystem: Located<String>,
     /// `xvda`.
     pub device: String,

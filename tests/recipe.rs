@@ -137,7 +137,7 @@ fn variables_are_set_from_outside() {
     let set = [("count".to_string(), "8".to_string()), ("prefix".to_string(), "{{x}}".to_string())];
     let recipe = recipe::load(path, None, &set).unwrap();
     assert_eq!(recipe.machine.cpus.value, 8);
-    let recipe::Format::Ext3 { label, .. } = &recipe.filesystems["root"].format else { panic!("ext3") };
+    let recipe::Format::Ext { label, .. } = &recipe.filesystems["root"].format else { panic!("ext3") };
     assert_eq!(label, "{{x}}-8", "what is set from outside is taken as it is");
 }
 

@@ -121,6 +121,7 @@ fn replacements() -> Vec<Value> {
         "{{count}}",
         "{{",
         "ext3",
+        "ext4",
         "tar",
         "/a/../b",
         "xvda",

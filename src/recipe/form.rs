@@ -158,5 +158,5 @@ pub static USER: Form =
     Form::literal("user name", "[a-z_][a-z0-9_-]{0,31}", "a user's name: small letters, digits, `_` and `-`");
 /// A setting of xl.cfg(5).
 pub static SETTING: Form = Form::literal("name", "[a-z][a-z0-9_]*", "a setting's name as in xl.cfg(5)");
-/// A volume label; ext3 has 16 bytes for it.
+/// A volume label; ext2, ext3 and ext4 have 16 bytes for it.
 pub static LABEL: Form = Form::new("label", r"[\x20-\x7e]{0,16}", "a label of up to 16 ASCII characters");

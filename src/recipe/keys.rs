@@ -410,9 +410,9 @@ static DOM0: Table = Table {
             "root",
             Text(&form::REFERENCE),
             Optional,
-            "The file system on its first disk, `/dev/vda`, with format `ext3`. Guests' files go there.",
+            "The file system on its first disk, `/dev/vda`, with format `ext2`, `ext3` or `ext4`. Guests' files go there.",
         ),
-        key("disks", List(&NAME_TEXT, 0), Default("[]"), "File systems on its further disks, with format `ext3`."),
+        key("disks", List(&NAME_TEXT, 0), Default("[]"), "File systems on its further disks, likewise."),
         key("memory", size!(), Default("\"512MiB\""), "Its memory (`dom0_mem`), whole MiB."),
         key(
             "vcpus",
@@ -430,7 +430,7 @@ static DOM0: Table = Table {
     choices: &[],
 };
 
-const EXT3: &[&str] = &["ext3"];
+const DISKS: &[&str] = &["ext2", "ext3", "ext4"];
 const ARCHIVES: &[&str] = &["cpio", "tar"];
 
 static FILESYSTEM: Table = Table {
@@ -440,13 +440,13 @@ static FILESYSTEM: Table = Table {
     keys: &[&[
         key(
             "format",
-            OneOf(&["ext3", "cpio", "tar"]),
+            OneOf(&["ext2", "ext3", "ext4", "cpio", "tar"]),
             Default("\"ext3\""),
-            "How it is written: `ext3`, a `cpio` archive (an initramfs), or a `tar` archive.",
+            "How it is written: `ext2`, `ext3` or `ext4` (a disk), a `cpio` archive (an initramfs), or a `tar` archive.",
         ),
         only(
             "format",
-            EXT3,
+            DISKS,
             key(
                 "size",
                 size!(),
@@ -456,10 +456,10 @@ static FILESYSTEM: Table = Table {
         ),
         only(
             "format",
-            EXT3,
+            DISKS,
             key("free", size!(), Default("\"16MiB\""), "Without `size`: room to leave beyond the content."),
         ),
-        only("format", EXT3, key("label", Text(&form::LABEL), Default("\"\""), "The volume's label.")),
+        only("format", DISKS, key("label", Text(&form::LABEL), Default("\"\""), "The volume's label.")),
         only("format", ARCHIVES, key("gzip", Boolean, Default("true"), "Compress the archive.")),
         key(
             "merged-usr",
@@ -660,7 +660,12 @@ static DISK: Table = Table {
     heading: "an element of disk",
     doc: "A guest's disk.",
     keys: &[&[
-        key("filesystem", Text(&form::REFERENCE), Required, "A file system of this recipe with format `ext3`."),
+        key(
+            "filesystem",
+            Text(&form::REFERENCE),
+            Required,
+            "A file system of this recipe with format `ext2`, `ext3` or `ext4`.",
+        ),
         key("device", Text(&form::DISK), Derived("`xvda`, `xvdb` ... in order"), "What the guest sees it as."),
         key("writable", Boolean, Default("true"), "Whether the guest may write to it."),
     ]],

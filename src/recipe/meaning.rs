@@ -86,8 +86,8 @@ impl Checker<'_> {
     }
 
     fn disk(&mut self, name: &Located<String>) {
-        if self.exists(name).is_some_and(|filesystem| !matches!(filesystem.format, Format::Ext3 { .. })) {
-            self.add(&name.origin, format!("a disk has format `ext3`, but `{}` has not", name.value));
+        if self.exists(name).is_some_and(|filesystem| !matches!(filesystem.format, Format::Ext { .. })) {
+            self.add(&name.origin, format!("a disk has format `ext2`, `ext3` or `ext4`, but `{}` has not", name.value));
         }
     }
 
@@ -192,7 +192,7 @@ impl Checker<'_> {
     }
 
     fn filesystem(&mut self, name: &str, filesystem: &Filesystem) {
-        if let Format::Ext3 { size_bytes: Some(size), .. } = &filesystem.format
+        if let Format::Ext { size_bytes: Some(size), .. } = &filesystem.format
             && (size.value == 0 || !size.value.is_multiple_of(1024))
         {
             self.add(&size.origin, "a file system's size is whole KiB, at least one");

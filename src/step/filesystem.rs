@@ -1,5 +1,5 @@
 //! `filesystem`: layers of archives and folders, kernel modules, single files and users become one file tree, and that
-//! an ext3 image, an initramfs or a tar archive.
+//! an ext2, ext3 or ext4 image, an initramfs or a tar archive.
 //!
 //! Filled in this order, so that later wins: packages and includes (layers), kernel modules, guests' files, files, users.
 
@@ -172,8 +172,8 @@ impl Kind for Filesystem {
 fn describe_format(format: &Format, description: &mut Description) {
     let packed = |gzip: bool| if gzip { " with gzip" } else { "" };
     match format {
-        Format::Ext3 { size_bytes, free_bytes, label } => {
-            description.parameter("format", "ext3");
+        Format::Ext { version, size_bytes, free_bytes, label } => {
+            description.parameter("format", version.name());
             match size_bytes {
                 Some(size) => description.parameter("size", size.value),
                 None => description.parameter("size", "as needed"),

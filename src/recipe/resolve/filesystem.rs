@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::super::{Entry, EntryContent, FileSource, Filesystem, Format, Include, Modules, TreeSource, User};
+use super::super::{Entry, EntryContent, Ext, FileSource, Filesystem, Format, Include, Modules, TreeSource, User};
 use super::{Cursor, nobodys};
 
 pub(super) fn filesystem(table: &Cursor<'_>) -> Filesystem {
@@ -28,7 +28,12 @@ fn format(table: &Cursor<'_>) -> Format {
     match table.text("format").as_str() {
         "cpio" => Format::Cpio { gzip: table.boolean("gzip") },
         "tar" => Format::Tar { gzip: table.boolean("gzip") },
-        _ => Format::Ext3 {
+        other => Format::Ext {
+            version: match other {
+                "ext2" => Ext::Ext2,
+                "ext4" => Ext::Ext4,
+                _ => Ext::Ext3,
+            },
             size_bytes: table.size("size"),
             free_bytes: table.required_size("free").value,
             label: table.text("label"),

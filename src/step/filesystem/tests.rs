@@ -9,6 +9,7 @@ use imagegen::archive::{ReadOptions, tar};
 use imagegen::tree::{Kind as NodeKind, Metadata, Timestamp, Tree};
 
 use super::*;
+use crate::recipe::Ext;
 use crate::step::{Content, Given, NoPackages, Workspace};
 use crate::task::Silent;
 
@@ -248,13 +249,15 @@ fn what_does_not_fit_together_is_refused_by_name() {
 fn formats_are_what_they_say_and_the_same_each_time() {
     let mut lab = Lab::new();
     lab.file("/a", text("a"));
-    let ext3 = Format::Ext3 { size_bytes: None, free_bytes: 1 << 20, label: "lab".into() };
-    let formats: [(Format, usize, &[u8]); 5] = [
+    let ext = |version| Format::Ext { version, size_bytes: None, free_bytes: 1 << 20, label: "lab".into() };
+    let formats: [(Format, usize, &[u8]); 7] = [
         (Format::Cpio { gzip: false }, 0, b"070701"),
         (Format::Cpio { gzip: true }, 0, &[0x1f, 0x8b]),
         (Format::Tar { gzip: false }, 257, b"ustar"),
         (Format::Tar { gzip: true }, 0, &[0x1f, 0x8b]),
-        (ext3, 1080, &[0x53, 0xef]),
+        (ext(Ext::Ext2), 1080, &[0x53, 0xef]),
+        (ext(Ext::Ext3), 1080, &[0x53, 0xef]),
+        (ext(Ext::Ext4), 1080, &[0x53, 0xef]),
     ];
     for (format, at, magic) in formats {
         lab.spec.format = format;
@@ -262,7 +265,10 @@ fn formats_are_what_they_say_and_the_same_each_time() {
         let (first, second) = (read(&lab.make().unwrap()), read(&lab.make().unwrap()));
         assert_eq!(&first[at..at + magic.len()], magic);
         assert!(first == second);
-        if at == 1080 {
+        if let Format::Ext { version, .. } = &lab.spec.format {
+            // has_journal in s_feature_compat, extent in s_feature_incompat.
+            let features = (first[1024 + 92] & 4 != 0, first[1024 + 96] & 0x40 != 0);
+            assert_eq!(features, (*version != Ext::Ext2, *version == Ext::Ext4));
             assert_eq!(&first[1024 + 120..1024 + 123], b"lab");
             // A UUID of version 8, RFC 9562.
             assert_eq!((first[1024 + 104 + 6] >> 4, first[1024 + 104 + 8] >> 6), (8, 2));
@@ -276,7 +282,8 @@ fn a_cancelled_step_says_so() {
     lab.file("/a", text("a"));
     let task = Silent::default();
     task.0.set();
-    for format in [Format::Cpio { gzip: true }, Format::Ext3 { size_bytes: None, free_bytes: 0, label: "".into() }] {
+    let ext = |version| Format::Ext { version, size_bytes: None, free_bytes: 0, label: "".into() };
+    for format in [Format::Cpio { gzip: true }, ext(Ext::Ext3), ext(Ext::Ext4)] {
         lab.spec.format = format;
         let out = tempfile::tempdir().unwrap();
         let key = Digest([7; 32]);

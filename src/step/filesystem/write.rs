@@ -10,7 +10,7 @@ use imagegen::tree::Tree;
 
 use super::{Filesystem, OUTPUT};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::recipe::Format;
+use crate::recipe::{Ext, Format};
 use crate::step::{Digest, Workspace, output};
 
 /// gzip's own default: higher levels take longer than they save.
@@ -19,16 +19,21 @@ const GZIP_LEVEL: u32 = 6;
 /// Writes the image.
 pub fn image(spec: &Filesystem, tree: &Tree, workspace: &Workspace<'_>) -> Result<()> {
     match &spec.format {
-        Format::Ext3 { size_bytes, free_bytes, label } => {
+        Format::Ext { version, size_bytes, free_bytes, label } => {
             let size_bytes = size_bytes.as_ref().map(|size| size.value);
             let options = ext::Options {
+                version: match version {
+                    Ext::Ext2 => ext::Version::Ext2,
+                    Ext::Ext3 => ext::Version::Ext3,
+                    Ext::Ext4 => ext::Version::Ext4,
+                },
                 size_bytes,
                 free_bytes: *free_bytes,
                 label: label.clone(),
                 clamp_times: true,
                 ..ext::Options::new(uuid(workspace.key, "uuid"), uuid(workspace.key, "hash seed"), spec.epoch)
             };
-            write_ext3(spec, tree, &options, workspace)
+            write_ext(spec, tree, &options, workspace)
         }
         Format::Cpio { gzip } => packed(spec, *gzip, workspace, &mut |out, workspace| {
             let summary = cpio::write(tree, out)?;
@@ -57,7 +62,7 @@ fn uuid(key: Digest, purpose: &str) -> [u8; 16] {
     uuid
 }
 
-fn write_ext3(spec: &Filesystem, tree: &Tree, options: &ext::Options, workspace: &Workspace<'_>) -> Result<()> {
+fn write_ext(spec: &Filesystem, tree: &Tree, options: &ext::Options, workspace: &Workspace<'_>) -> Result<()> {
     let plan = ext::Plan::new(tree, options).map_err(|error| spec.error(error))?;
     let task = workspace.task;
     task.total(plan.content_bytes());
