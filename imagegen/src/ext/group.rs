@@ -5,7 +5,8 @@ use super::geometry::{Geometry, superblock_groups};
 use super::inode::{put16, put32};
 use super::layout::Layout;
 
-/// `EXT4_BG_INODE_UNINIT`, `EXT4_BG_BLOCK_UNINIT`: the bitmap was never written and follows from the descriptors.
+/// `EXT4_BG_INODE_UNINIT`, `EXT4_BG_BLOCK_UNINIT`: nobody needs to read the bitmap, since it follows from the
+/// descriptors. It is written all the same: who restores descriptors from a backup does not trust their flags.
 const INODE_UNINIT: u16 = 1;
 const BLOCK_UNINIT: u16 = 2;
 /// `EXT4_BG_INODE_ZEROED`: what the inode table does not use is zeros.
@@ -18,9 +19,8 @@ pub(super) struct Usage {
     /// Inodes from the group's first on.
     pub inodes: u32,
     pub directories: u32,
-    /// Whether the bitmaps are written, rather than left to follow from the descriptors.
-    pub block_bitmap: bool,
-    pub inode_bitmap: bool,
+    /// Whether the group's own tables are all that uses blocks, and the bitmap follows from that.
+    pub block_uninit: bool,
 }
 
 /// Writes a group's descriptor (`struct ext4_group_desc`) into zeroed bytes; with checksums it also says what the
@@ -39,9 +39,9 @@ pub(super) fn write_descriptor(layout: &Layout, group: u32, usage: &Usage, bitma
     put16(out, 14, (geometry.inodes_per_group - usage.inodes) as u16);
     put16(out, 16, usage.directories as u16);
     if geometry.version.has_checksums() {
-        let uninit = |written: bool, flag: u16| if written { 0 } else { flag };
-        let flags = uninit(usage.block_bitmap, BLOCK_UNINIT) | uninit(usage.inode_bitmap, INODE_UNINIT);
-        put16(out, 18, flags | INODE_ZEROED);
+        let block_uninit = if usage.block_uninit { BLOCK_UNINIT } else { 0 };
+        let inode_uninit = if usage.inodes == 0 { INODE_UNINIT } else { 0 };
+        put16(out, 18, block_uninit | inode_uninit | INODE_ZEROED);
         put16(out, 28, (geometry.inodes_per_group - usage.inodes) as u16);
         for (number, sum) in bitmaps.into_iter().enumerate() {
             put16(out, 24 + number * 2, sum.0 as u16);

@@ -51,28 +51,41 @@ pub(super) fn exact(options: &Options, demand: &Demand<'_>) -> Option<Fit> {
     let mut from = 1;
     for (below, _) in journal::DEFAULTS {
         let last = if fixed_journal { blocks_max } else { (below - 1).min(blocks_max) };
-        let fit = |blocks| fit(options, demand, blocks, &[demand.inodes], u32::MAX);
-        // By doubling first: far beyond what is needed there may be more groups than can be described.
-        let (mut too_small, mut enough) = (from - 1, from.max(demand.slots).min(last));
-        let mut best = fit(enough);
-        while best.is_none() && enough < last {
-            (too_small, enough) = (enough, enough.saturating_mul(2).min(last));
-            best = fit(enough);
+        let inodes = [demand.inodes];
+        let least = smallest(from.max(demand.slots), last, |blocks| {
+            frame(options, demand, blocks, demand.inodes, u32::MAX).map(|frame| frame.geometry.blocks)
+        });
+        // Layouts cost more than geometries, and hardly ever need more blocks.
+        let found =
+            least.and_then(|least| smallest(least, last, |blocks| fit(options, demand, blocks, &inodes, u32::MAX)));
+        if found.is_some() {
+            return found;
         }
-        if best.is_none() {
-            from = last;
-            continue;
-        }
-        while enough - too_small > 1 {
-            let middle = too_small + (enough - too_small) / 2;
-            match fit(middle) {
-                Some(found) => (enough, best) = (middle, Some(found)),
-                None => too_small = middle,
-            }
-        }
-        return best;
+        from = last;
     }
     None
+}
+
+/// Returns what `fits` makes of the smallest number it makes something of: by strides first, from the lowest on, since
+/// far beyond it there may be more groups than can be described.
+fn smallest<T>(from: u64, last: u64, fits: impl Fn(u64) -> Option<T>) -> Option<T> {
+    let (mut too_small, mut enough, mut stride) = (from.checked_sub(1)?, from, 1_u64);
+    let mut best = fits(enough).filter(|_| from <= last);
+    while best.is_none() {
+        if enough >= last {
+            return None;
+        }
+        (too_small, enough, stride) = (enough, enough.saturating_add(stride).min(last), stride.saturating_mul(2));
+        best = fits(enough);
+    }
+    while enough - too_small > 1 {
+        let middle = too_small + (enough - too_small) / 2;
+        match fits(middle) {
+            Some(found) => (enough, best) = (middle, Some(found)),
+            None => too_small = middle,
+        }
+    }
+    best
 }
 
 /// Returns what becomes of a given number of blocks, or `None` if they are too few.
@@ -104,27 +117,36 @@ fn bytes_per_inode(options: &Options, blocks: u64) -> u64 {
 
 /// Tries numbers of inodes in turn, with the journal asked for, or the usual one but not longer than `longest_journal`.
 fn fit(options: &Options, demand: &Demand<'_>, blocks: u64, inodes: &[u64], longest_journal: u32) -> Option<Fit> {
-    let asked = options.inodes.map(u64::from);
-    let block_size = options.block_size.bytes();
-    asked.as_slice().iter().chain(if asked.is_some() { &[] } else { inodes }).find_map(|&inodes| {
-        let geometry = Geometry::new(options.version, options.block_size, blocks, inodes)?;
-        let usual_journal = || journal::default_blocks(geometry.blocks).min(longest_journal);
-        let journal_blocks = match options.version.has_journal() {
-            true => options.journal_blocks.unwrap_or_else(usual_journal),
-            false => 0,
-        };
-        let journal = Map::dense(options.version, block_size, u64::from(journal_blocks));
-        let first = first_of_journal(&geometry);
-        let least = (first.0 + journal.blocks_anywhere()).checked_add(demand.slots)?;
-        if least > geometry.slots() {
-            return None;
-        }
+    inodes.iter().find_map(|&inodes| {
+        let Frame { geometry, journal, journal_blocks } = frame(options, demand, blocks, inodes, longest_journal)?;
         let layout = Layout::new(geometry);
+        let first = first_of_journal(&layout.geometry);
         let journal_slots = journal.blocks(&layout, first);
         let more = (demand.more)(&layout, Slot(first.0 + journal_slots))?;
         let slots = first.0 + journal_slots + demand.slots + more;
         (slots <= layout.slots()).then_some(Fit { layout, journal_blocks, journal_slots })
     })
+}
+
+/// What something fits if it takes no more than it does in any layout.
+struct Frame {
+    geometry: Geometry,
+    journal: Map,
+    journal_blocks: u32,
+}
+
+/// Returns the frame of so many blocks and inodes, or as many inodes as the caller asked for.
+fn frame(options: &Options, demand: &Demand<'_>, blocks: u64, inodes: u64, longest_journal: u32) -> Option<Frame> {
+    let inodes = options.inodes.map_or(inodes, u64::from);
+    let geometry = Geometry::new(options.version, options.block_size, blocks, inodes)?;
+    let usual_journal = || journal::default_blocks(geometry.blocks).min(longest_journal);
+    let journal_blocks = match options.version.has_journal() {
+        true => options.journal_blocks.unwrap_or_else(usual_journal),
+        false => 0,
+    };
+    let journal = Map::dense(options.version, options.block_size.bytes(), u64::from(journal_blocks));
+    let least = (first_of_journal(&geometry).0 + journal.blocks_anywhere()).checked_add(demand.slots)?;
+    (least <= geometry.slots()).then_some(Frame { geometry, journal, journal_blocks })
 }
 
 #[cfg(test)]
@@ -211,7 +233,7 @@ mod tests {
 
     #[test]
     fn ext4_goes_beyond_32_bits() {
-        let slots = 5 << 32;
+        let slots = (1 << 32) + 5;
         let found = exact(&options(Version::Ext4, BlockSize::KiB4), &demand(slots, 11)).unwrap();
         let Geometry { blocks, reserved_descriptor_blocks, .. } = found.layout.geometry;
         assert!(blocks > slots && blocks < slots + slots / 1000);

@@ -60,14 +60,12 @@ impl Plan<'_> {
         let geometry = &self.layout.geometry;
         let slots = self.layout.slots_in(group);
         let inodes = self.inodes_in(group);
-        // What is not written reads as nothing but the group's own tables in use; the last group's never does.
-        let left_out = geometry.version.has_checksums() && !guests && group + 1 < geometry.groups;
         group::Usage {
             free_blocks: (slots.end - slots.start.max(self.used_slots).min(slots.end)) as u32,
             inodes,
             directories,
-            block_bitmap: !left_out || slots.start < self.used_slots,
-            inode_bitmap: !geometry.version.has_checksums() || inodes > 0,
+            // The last group's bitmap ends in bits of blocks there are not, and never follows.
+            block_uninit: slots.start >= self.used_slots && !guests && group + 1 < geometry.groups,
         }
     }
 
@@ -77,20 +75,14 @@ impl Plan<'_> {
         self.numbers.last().saturating_sub(group * per_group).min(per_group)
     }
 
-    /// Returns the sums of a group's bitmaps of blocks and inodes; 0 of one that is not written.
+    /// Returns the sums of a group's bitmaps of blocks and inodes, if there are sums.
     fn bitmap_sums(&self, group: u32, usage: &group::Usage, bitmap: &mut [u8]) -> [Sum; 2] {
         let geometry = &self.layout.geometry;
-        let mut sums = [Sum(0); 2];
-        let Some(sum) = self.sum() else { return sums };
-        if usage.block_bitmap {
-            group::write_block_bitmap(&self.layout, group, self.used_slots, bitmap);
-            sums[0] = sum.then(&bitmap[..geometry.blocks_per_group as usize / 8]);
-        }
-        if usage.inode_bitmap {
-            group::write_bitmap(bitmap, usage.inodes, geometry.inodes_per_group);
-            sums[1] = sum.then(&bitmap[..geometry.inodes_per_group as usize / 8]);
-        }
-        sums
+        let Some(sum) = self.sum() else { return [Sum(0); 2] };
+        group::write_block_bitmap(&self.layout, group, self.used_slots, bitmap);
+        let blocks = sum.then(&bitmap[..geometry.blocks_per_group as usize / 8]);
+        group::write_bitmap(bitmap, usage.inodes, geometry.inodes_per_group);
+        [blocks, sum.then(&bitmap[..geometry.inodes_per_group as usize / 8])]
     }
 
     /// Returns the flag of inodes whose blocks are described by extents, if they are.
@@ -117,13 +109,12 @@ impl Writer<'_, '_> {
         let usage = self.usages[table.group as usize];
         match table.kind {
             TableKind::Head => return self.head(table.group, at),
-            TableKind::BlockBitmap if usage.block_bitmap => {
+            TableKind::BlockBitmap => {
                 group::write_block_bitmap(&plan.layout, table.group, plan.used_slots, self.room(at, size)?);
             }
-            TableKind::InodeBitmap if usage.inode_bitmap => {
+            TableKind::InodeBitmap => {
                 group::write_bitmap(self.room(at, size)?, usage.inodes, geometry.inodes_per_group);
             }
-            TableKind::BlockBitmap | TableKind::InodeBitmap => {}
             TableKind::InodeTable => {
                 let first = table.group * geometry.inodes_per_group + 1;
                 for ino in first..first + usage.inodes {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use imagegen::ext::{BlockSize, Options, Plan, PlanError, Version, WriteError};
 use imagegen::tree::{Extent, Kind, Metadata, Tree};
 
-use crate::oracle::{fsck, image, options, run};
+use crate::oracle::{VERSIONS, fsck, image, options, run};
 use crate::sources::{Broken, Growing, Sparse};
 use crate::trees::{add, file, metadata, noise, tree};
 
@@ -74,14 +74,17 @@ fn inodes_and_journal_can_be_what_is_missing() {
 
 #[test]
 fn room_asked_for_is_left() {
-    let asked = Options { free_bytes: 10 << 20, free_inodes: 1_000, ..options() };
-    let image = image(&tree(), &asked);
-    fsck(&image.path);
-    let usage = Plan::new(&tree(), &asked).unwrap().usage();
-    assert!(usage.free_bytes >= 10 << 20 && usage.inodes - usage.used_inodes >= 1_000, "{usage:?}");
-    let parts = [usage.file_bytes, usage.directory_bytes, usage.attribute_bytes, usage.inode_table_bytes];
-    let sum = parts.iter().sum::<u64>() + usage.journal_bytes + usage.group_table_bytes + usage.free_bytes;
-    assert_eq!(sum, std::fs::metadata(&image.path).unwrap().len());
+    for version in VERSIONS {
+        let asked = Options { version, free_bytes: 10 << 20, free_inodes: 1_000, ..options() };
+        let image = image(&tree(), &asked);
+        fsck(&image.path);
+        let usage = Plan::new(&tree(), &asked).unwrap().usage();
+        assert!(usage.free_bytes >= 10 << 20 && usage.inodes - usage.used_inodes >= 1_000, "{usage:?}");
+        let parts = [usage.file_bytes, usage.directory_bytes, usage.attribute_bytes, usage.inode_table_bytes];
+        let sum = parts.iter().sum::<u64>() + usage.journal_bytes + usage.group_table_bytes + usage.free_bytes;
+        assert_eq!(sum, std::fs::metadata(&image.path).unwrap().len());
+        assert_eq!(usage.journal_bytes > 0, version != Version::Ext2);
+    }
 }
 
 #[test]
@@ -90,8 +93,14 @@ fn options_out_of_range() {
     assert!(refused(&tree(), &label).starts_with("label: 'more than sixteen'"));
     let journal = Options { journal_blocks: Some(1023), ..options() };
     assert_eq!(refused(&tree(), &journal), "journal_blocks: 1023 is not from 1024 to 10240000");
+    let none = Options { version: Version::Ext2, journal_blocks: Some(1024), ..options() };
+    assert_eq!(refused(&tree(), &none), "journal_blocks: ext2 has no journal");
     let percent = Options { reserved_percent: Some(51), ..options() };
     assert_eq!(refused(&tree(), &percent), "reserved_percent: 51 is more than 50");
+}
+
+fn sized_for(version: Version, bytes: u64) -> Options {
+    Options { version, size_bytes: Some(bytes), ..options() }
 }
 
 #[test]
@@ -107,8 +116,20 @@ fn sizes_no_block_number_reaches() {
         refused(&tree(), &sized(BlockSize::KiB1, 4 << 40 >> 1)),
         "size_bytes: 2199023255552 bytes need more groups than blocks of 1024 can describe"
     );
-    let much = Options { free_bytes: u64::MAX, ..options() };
-    assert!(refused(&tree(), &much).contains("more than a file system of this block size can hold"));
+    for version in VERSIONS {
+        let much = Options { version, free_bytes: u64::MAX, ..options() };
+        assert!(refused(&tree(), &much).contains("more than a file system of this block size can hold"));
+    }
+    // 64 bytes describe a group, and all descriptors lie in the first: 512 × 32,768 groups of 32,768 blocks.
+    let wide = |bytes| Options { version: Version::Ext4, inodes: Some(1 << 21), ..sized(BlockSize::KiB4, bytes) };
+    let text = refused(&tree(), &wide(1 << 50));
+    assert!(text.contains("need more groups than blocks of 4096 can describe"), "{text}");
+    let text = refused(&tree(), &sized_for(Version::Ext4, u64::MAX));
+    assert!(text.ends_with("are more than 2^48-1 blocks of 4096"), "{text}");
+    let plan_tree = tree();
+    let plan = Plan::new(&plan_tree, &sized_for(Version::Ext4, 20 << 40)).unwrap();
+    assert_eq!(plan.size_bytes(), 20 << 40);
+    assert!(plan.extents().last().unwrap().offset > 16 << 40);
 }
 
 #[test]
@@ -204,11 +225,18 @@ fn an_output_that_cannot_be_written_is_an_error() {
 #[test]
 fn an_image_inside_a_larger_file_touches_nothing_else() {
     let tree = one(file(noise(3_000_000, 4)));
-    let alone = std::fs::read(image(&tree, &options()).path).unwrap();
+    for version in VERSIONS {
+        inside(&tree, &Options { version, ..options() });
+    }
+}
+
+/// Writes an image into the middle of a disk with old content.
+fn inside(tree: &Tree, options: &Options) {
+    let alone = std::fs::read(image(tree, options).path).unwrap();
     let disk = tempfile::tempfile().unwrap();
     let old = vec![0xaa; alone.len() + (2 << 20)];
     disk.write_all_at(&old, 0).unwrap();
-    Plan::new(&tree, &options()).unwrap().write(&disk, 1 << 20, &mut |_| ControlFlow::Continue(())).unwrap();
+    Plan::new(tree, options).unwrap().write(&disk, 1 << 20, &mut |_| ControlFlow::Continue(())).unwrap();
     let mut new = vec![0; old.len()];
     disk.read_exact_at(&mut new, 0).unwrap();
     let end = (1 << 20) + alone.len();
@@ -220,8 +248,17 @@ fn an_image_inside_a_larger_file_touches_nothing_else() {
 fn extents_are_all_a_medium_with_old_content_needs() {
     let mut tree = one(file(noise(30 << 20, 4)));
     add(&mut tree, "gone", Kind::File(Arc::new(Sparse { size: 1 << 30, data: [(1 << 29, noise(9000, 2))].into() })));
-    let options = Options { size_bytes: Some(400 << 20), block_size: BlockSize::KiB1, ..options() };
-    let image = image(&tree, &options);
+    for version in VERSIONS {
+        extents_suffice(
+            &tree,
+            &Options { size_bytes: Some(400 << 20), block_size: BlockSize::KiB1, version, ..options() },
+        );
+    }
+}
+
+/// Copies what `extents` names onto old content, and looks at that.
+fn extents_suffice(tree: &Tree, options: &Options) {
+    let image = image(tree, options);
     let source = File::open(&image.path).unwrap();
     let target =
         File::options().read(true).write(true).open(image.path.with_extension("old")).or_else(|_| {
@@ -231,7 +268,7 @@ fn extents_are_all_a_medium_with_old_content_needs() {
     let chunk = vec![0xdb; 1 << 20];
     (0..400).for_each(|mib| target.write_all_at(&chunk, mib << 20).unwrap());
     let mut copied = 0;
-    for extent in Plan::new(&tree, &options).unwrap().extents() {
+    for extent in Plan::new(tree, options).unwrap().extents() {
         let mut buffer = vec![0; extent.length as usize];
         source.read_exact_at(&mut buffer, extent.offset).unwrap();
         target.write_all_at(&buffer, extent.offset).unwrap();
@@ -239,7 +276,7 @@ fn extents_are_all_a_medium_with_old_content_needs() {
     }
     assert!(copied < 100 << 20, "{copied}");
     fsck(&image.path.with_extension("old"));
-    crate::oracle::reader(&tree, &image.path.with_extension("old"), &options);
+    crate::oracle::reader(tree, &image.path.with_extension("old"), options);
 }
 
 #[test]
@@ -258,11 +295,13 @@ fn same_tree_same_bytes_whatever_the_order_of_making() {
 
 #[test]
 fn superblock_backups_are_whole() {
-    let options = Options { size_bytes: Some(100 << 20), block_size: BlockSize::KiB1, ..options() };
-    let image = image(&one(file("x")), &options);
-    for block in ["8193", "24577", "40961", "57345", "73729"] {
-        let arguments = ["-fn", "-b", block, "-B", "1024"].map(std::ffi::OsStr::new);
-        let Some((_, text)) = run("e2fsck", &[&arguments[..], &[image.path.as_ref()]].concat()) else { return };
-        assert!(text.contains("Pass 5") && !text.contains('?'), "{text}");
+    for version in VERSIONS {
+        let options = Options { version, size_bytes: Some(100 << 20), block_size: BlockSize::KiB1, ..options() };
+        let image = image(&one(file("x")), &options);
+        for block in ["8193", "24577", "40961", "57345", "73729"] {
+            let arguments = ["-fn", "-b", block, "-B", "1024"].map(std::ffi::OsStr::new);
+            let Some((_, text)) = run("e2fsck", &[&arguments[..], &[image.path.as_ref()]].concat()) else { return };
+            assert!(text.contains("Pass 5") && !text.contains('?'), "{text}");
+        }
     }
 }

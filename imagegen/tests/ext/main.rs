@@ -2,6 +2,7 @@
 //!
 //! What is missing on this machine (a tool, root, a loop device) is announced on stderr and its part skipped.
 
+mod extents;
 mod golden;
 mod kernel;
 mod limits;

@@ -77,7 +77,13 @@ pub fn run(tool: &str, arguments: &[&OsStr]) -> Option<(bool, String)> {
 
 /// Has e2fsck look at an image: it may print its five passes and its summary, nothing else.
 pub fn fsck(image: &Path) {
-    let Some((success, text)) = run("e2fsck", &["-fn".as_ref(), image.as_ref()]) else { return };
+    fsck_with(&[], image);
+}
+
+/// Likewise, with more arguments.
+pub fn fsck_with(arguments: &[&str], image: &Path) {
+    let arguments = arguments.iter().map(OsStr::new).chain(["-fn".as_ref(), image.as_ref()]);
+    let Some((success, text)) = run("e2fsck", &arguments.collect::<Vec<_>>()) else { return };
     let expected =
         |line: &&str| line.starts_with("Pass ") || line.starts_with("e2fsck 1.") || line.contains(" non-contiguous), ");
     let surprises: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !expected(line)).collect();

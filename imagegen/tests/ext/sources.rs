@@ -30,7 +30,8 @@ impl Source for Sparse {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         buffer.fill(0);
-        for (&start, data) in self.data.range(..end) {
+        let first = self.data.range(..=offset).next_back().map_or(offset, |(&start, _)| start);
+        for (&start, data) in self.data.range(first..end) {
             let (from, to) = (start.max(offset), (start + data.len() as u64).min(end));
             if from < to {
                 let part = &data[(from - start) as usize..(to - start) as usize];
