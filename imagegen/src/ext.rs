@@ -30,7 +30,6 @@ mod map;
 mod measure;
 mod number;
 mod plan;
-mod sink;
 mod size;
 mod superblock;
 mod tables;

@@ -6,5 +6,6 @@ pub mod decompress;
 pub mod ext;
 pub mod modules;
 pub mod package;
+mod sink;
 mod suggest;
 pub mod tree;

@@ -15,14 +15,12 @@ use super::map::indirect::Piece;
 use super::measure::{directory, file_map};
 use super::number::number;
 use super::plan::{Place, Plan, path_of};
-use super::sink::{CAPACITY, Sink};
 use super::xattr;
+use crate::sink::{CopyError, Sink};
 use crate::tree::{Extent, InodeId, Kind, Source};
 
 /// Between two reports of progress, in bytes.
 const REPORT_EVERY: u64 = 1 << 20;
-/// From this many bytes on the kernel is asked to copy.
-const COPY_MIN: u64 = 64 << 10;
 
 impl Plan<'_> {
     /// Writes the image into a file, from `offset` on, and leaves the file at least so long.
@@ -187,24 +185,14 @@ impl Writer<'_, '_> {
         id: InodeId,
         source: &dyn Source,
         extents: &[Extent],
-        mut start: u64,
+        start: u64,
         end: u64,
-        mut position: u64,
+        position: u64,
     ) -> Result<(), WriteError> {
-        if end - start >= COPY_MIN
-            && extent_at(extents, start).is_some_and(|extent| extent.offset + extent.length >= end)
-            && let Some((file, at)) = source.file_at(start)
-        {
-            let copied = self.sink.copy(position, file, at, end - start).map_err(WriteError::Output)?;
-            (start, position) = (start + copied, position + copied);
-        }
-        while start < end {
-            let length = (end - start).min(CAPACITY as u64) as usize;
-            let read = source.read_at(start, self.room(position, length)?);
-            read.map_err(|error| WriteError::Source { path: path_of(self.plan.tree, id), error })?;
-            (start, position) = (start + length as u64, position + length as u64);
-        }
-        Ok(())
+        self.sink.content(source, extents, (start, end), position).map_err(|error| match error {
+            CopyError::Source(error) => WriteError::Source { path: path_of(self.plan.tree, id), error },
+            CopyError::Output(error) => WriteError::Output(error),
+        })
     }
 
     /// Visits the blocks of one inode: writes those that say where the others lie, and has `fill` write content, given
@@ -294,10 +282,4 @@ impl Writer<'_, '_> {
     pub(super) fn put(&mut self, position: u64, bytes: &[u8]) -> Result<(), WriteError> {
         self.sink.put(position, bytes).map_err(WriteError::Output)
     }
-}
-
-/// Returns the extent that holds a byte.
-fn extent_at(extents: &[Extent], offset: u64) -> Option<&Extent> {
-    let place = extents.partition_point(|extent| extent.offset <= offset).checked_sub(1)?;
-    extents.get(place).filter(|extent| offset - extent.offset < extent.length)
 }

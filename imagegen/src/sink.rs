@@ -6,13 +6,25 @@ use std::os::unix::fs::FileExt;
 
 use rustix::fs::FallocateFlags;
 
+use crate::tree::{Extent, Source};
+
 /// Bytes collected before they are written: measured, larger ones leave the processor's cache and are slower.
-pub(super) const CAPACITY: usize = 1 << 17;
+pub(crate) const CAPACITY: usize = 1 << 17;
 /// Gaps below this are written as zeros, being shorter than any block the output could leave out.
 const GAP_MAX: u64 = 4096;
+/// From this many bytes on the kernel is asked to copy.
+const COPY_MIN: u64 = 64 << 10;
+
+/// Which end of a copy failed.
+pub(crate) enum CopyError {
+    /// The content could not be read.
+    Source(io::Error),
+    /// The output could not be written.
+    Output(io::Error),
+}
 
 /// Writes pieces in ascending order into a file, from an offset on. What is left out reads as zeros.
-pub(super) struct Sink<'a> {
+pub(crate) struct Sink<'a> {
     file: &'a File,
     offset: u64,
     buffer: Box<[u8]>,
@@ -81,6 +93,30 @@ impl<'a> Sink<'a> {
         Ok(length - left)
     }
 
+    /// Copies a source's bytes `start..end`, of which `extents` are data, to a position: by the kernel where it can.
+    pub fn content(
+        &mut self,
+        source: &dyn Source,
+        extents: &[Extent],
+        (mut start, end): (u64, u64),
+        mut position: u64,
+    ) -> Result<(), CopyError> {
+        if end - start >= COPY_MIN
+            && extent_at(extents, start).is_some_and(|extent| extent.offset + extent.length >= end)
+            && let Some((file, at)) = source.file_at(start)
+        {
+            let copied = self.copy(position, file, at, end - start).map_err(CopyError::Output)?;
+            (start, position) = (start + copied, position + copied);
+        }
+        while start < end {
+            let length = (end - start).min(CAPACITY as u64) as usize;
+            let room = self.room(position, length).map_err(CopyError::Output)?;
+            source.read_at(start, room).map_err(CopyError::Source)?;
+            (start, position) = (start + length as u64, position + length as u64);
+        }
+        Ok(())
+    }
+
     /// Writes what is collected.
     pub fn flush(&mut self) -> io::Result<()> {
         self.file.write_all_at(&self.buffer[..self.filled], self.offset + self.start)?;
@@ -88,4 +124,10 @@ impl<'a> Sink<'a> {
         self.filled = 0;
         Ok(())
     }
+}
+
+/// Returns the extent that holds a byte.
+fn extent_at(extents: &[Extent], offset: u64) -> Option<&Extent> {
+    let place = extents.partition_point(|extent| extent.offset <= offset).checked_sub(1)?;
+    extents.get(place).filter(|extent| offset - extent.offset < extent.length)
 }
