@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod decompress;
 pub mod ext;
+pub mod fat;
 pub mod modules;
 pub mod package;
 mod sink;
