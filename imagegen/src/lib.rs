@@ -3,6 +3,7 @@
 
 pub mod archive;
 pub mod decompress;
+pub mod disk;
 pub mod ext;
 pub mod fat;
 pub mod modules;

@@ -15,8 +15,15 @@ const GAP_MAX: u64 = 4096;
 /// From this many bytes on the kernel is asked to copy.
 const COPY_MIN: u64 = 64 << 10;
 
+/// Between two reports of progress while one source is copied, in bytes.
+const REPORT_EVERY: u64 = 16 << 20;
+
 /// Which end of a copy failed.
 pub(crate) enum CopyError {
+    /// The content describes itself otherwise than before.
+    Changed,
+    /// The progress function asked to stop.
+    Cancelled,
     /// The content could not be read.
     Source(io::Error),
     /// The output could not be written.
@@ -115,6 +122,33 @@ impl<'a> Sink<'a> {
             (start, position) = (start + length as u64, position + length as u64);
         }
         Ok(())
+    }
+
+    /// Copies all of a source that is to be `size` bytes long; its holes are left out. `report` hears how far it is, and
+    /// says whether to go on.
+    pub fn whole(
+        &mut self,
+        source: &dyn Source,
+        size: u64,
+        position: u64,
+        mut report: impl FnMut(u64) -> bool,
+    ) -> Result<(), CopyError> {
+        let extents = source.extents();
+        let mut end = 0;
+        for extent in &extents {
+            let last = extent.offset.checked_add(extent.length).filter(|&last| last <= size && extent.offset >= end);
+            end = last.ok_or(CopyError::Changed)?;
+            let mut at = extent.offset;
+            while at < end {
+                let next = end.min(at + REPORT_EVERY);
+                self.content(source, &extents, (at, next), position + at)?;
+                at = next;
+                if !report(at) {
+                    return Err(CopyError::Cancelled);
+                }
+            }
+        }
+        if source.size_bytes() == size { Ok(()) } else { Err(CopyError::Changed) }
     }
 
     /// Writes what is collected.

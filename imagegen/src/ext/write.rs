@@ -192,6 +192,8 @@ impl Writer<'_, '_> {
         self.sink.content(source, extents, (start, end), position).map_err(|error| match error {
             CopyError::Source(error) => WriteError::Source { path: path_of(self.plan.tree, id), error },
             CopyError::Output(error) => WriteError::Output(error),
+            CopyError::Changed => self.plan.changed(id),
+            CopyError::Cancelled => WriteError::Cancelled,
         })
     }
 

@@ -119,36 +119,24 @@ impl Writer<'_, '_> {
         let plan = self.plan;
         let changed = || WriteError::Changed { path: plan.path(file) };
         let source: &dyn Source = plan.source(file).ok_or_else(changed)?;
-        let extents = source.extents();
-        let size = u64::from(file.size);
         let position = self.reach(file.clusters.first)?;
-        let mut end = 0;
-        for extent in &extents {
-            let last = extent.offset.checked_add(extent.length).filter(|&last| last <= size);
-            let last = last.filter(|_| extent.offset >= end).ok_or_else(changed)?;
-            let mut at = extent.offset;
-            end = last;
-            while at < last {
-                let next = last.min(at + REPORT_EVERY * 16);
-                self.sink.content(source, &extents, (at, next), position + at).map_err(|error| match error {
-                    CopyError::Source(error) => WriteError::Source { path: plan.path(file), error },
-                    CopyError::Output(error) => WriteError::Output(error),
-                })?;
-                at = next;
-                self.report(position + at)?;
-            }
-        }
-        if source.size_bytes() != size { Err(changed()) } else { Ok(()) }
+        let start = position - plan.geometry.position(FIRST_CLUSTER);
+        let Writer { sink, reported, progress, .. } = self;
+        let report = |done: u64| {
+            *reported = start + done;
+            progress(start + done).is_continue()
+        };
+        sink.whole(source, file.size.into(), position, report).map_err(|error| match error {
+            CopyError::Source(error) => WriteError::Source { path: plan.path(file), error },
+            CopyError::Output(error) => WriteError::Output(error),
+            CopyError::Changed => changed(),
+            CopyError::Cancelled => WriteError::Cancelled,
+        })
     }
 
-    /// Reports progress up to a cluster, and returns its position in the image.
+    /// Reports progress up to a cluster now and then, and returns its position in the image.
     fn reach(&mut self, cluster: u32) -> Result<u64, WriteError> {
         let position = self.plan.geometry.position(cluster);
-        self.report(position)?;
-        Ok(position)
-    }
-
-    fn report(&mut self, position: u64) -> Result<(), WriteError> {
         let done = position - self.plan.geometry.position(FIRST_CLUSTER);
         if done - self.reported >= REPORT_EVERY {
             self.reported = done;
@@ -156,7 +144,7 @@ impl Writer<'_, '_> {
                 return Err(WriteError::Cancelled);
             }
         }
-        Ok(())
+        Ok(position)
     }
 
     fn put(&mut self, position: u64, bytes: &[u8]) -> Result<(), WriteError> {
