@@ -2,6 +2,7 @@
 //! beyond the readers, writers and files handed in.
 
 pub mod archive;
+pub mod compress;
 pub mod decompress;
 pub mod disk;
 pub mod ext;
