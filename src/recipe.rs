@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use imagegen::fat::Width;
+
 use crate::error::{Error, Kind, Result};
 use report::{Class, Finding, Report};
 
@@ -352,6 +354,17 @@ pub enum Format {
         free_bytes: u64,
         /// Volume label, up to 16 bytes.
         label: String,
+    },
+    /// FAT, for boot ROMs and firmware.
+    Fat {
+        /// Which; `None`: as the size has it.
+        width: Option<Width>,
+        /// Whole size; `None`: as large as its content needs, plus `free_bytes`.
+        size_bytes: Option<Located<u64>>,
+        /// Room to leave for data beyond the content.
+        free_bytes: u64,
+        /// Volume label, up to 11 characters.
+        label: Located<String>,
     },
     /// A newc archive: an initramfs.
     Cpio {

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use imagegen::tree::Extent;
+
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::fetch::LockedPackage;
 use crate::recipe::Origin;
@@ -250,12 +252,25 @@ impl Workspace<'_> {
 }
 
 impl Given {
-    /// Returns the one file that this input is.
+    /// Returns the one file that this input is; what lies beside an image is not meant.
     pub fn file(&self) -> Result<&Path> {
-        match &self.content {
-            Content::Files(files) if files.len() == 1 => Ok(&files[0]),
+        let mut files = match &self.content {
+            Content::Files(files) => files.as_slice(),
+            _ => &[],
+        }
+        .iter()
+        .filter(|file| file.file_name() != Some(output::MAP.as_ref()));
+        match (files.next(), files.next()) {
+            (Some(file), None) => Ok(file),
             _ => Err(Error::new(ErrorKind::Internal, format!("input {:?} is not one file", self.name))),
         }
+    }
+
+    /// Returns what lies beside an image: which of its bytes mean something. `None`: all of them.
+    pub fn map(&self) -> Result<Option<Vec<Extent>>> {
+        let Content::Files(files) = &self.content else { return Ok(None) };
+        let map = files.iter().find(|file| file.file_name() == Some(output::MAP.as_ref()) && files.len() > 1);
+        map.map(|map| output::read_map(map)).transpose()
     }
 
     /// Returns an input's bytes, whether they are in a file of at most `limit_bytes` or in memory.

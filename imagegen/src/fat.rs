@@ -27,7 +27,7 @@ mod table;
 mod write;
 
 pub use error::{PlanError, Refusal, Shortage, WriteError};
-pub use plan::{Plan, Usage};
+pub use plan::{Plan, Usage, check_label};
 
 /// How many bits an entry of the allocation table has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

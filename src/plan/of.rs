@@ -499,7 +499,7 @@ fn as_tree_source(input: Input) -> Input {
 /// Returns the file name of a file system's image.
 fn file_name(name: &str, format: &Format) -> String {
     let extension = match format {
-        Format::Ext { .. } => "img",
+        Format::Ext { .. } | Format::Fat { .. } => "img",
         Format::Cpio { gzip: false } => "cpio",
         Format::Cpio { gzip: true } => "cpio.gz",
         Format::Tar { gzip: false } => "tar",

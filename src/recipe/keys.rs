@@ -430,7 +430,8 @@ static DOM0: Table = Table {
     choices: &[],
 };
 
-const DISKS: &[&str] = &["ext2", "ext3", "ext4"];
+const SIZED: &[&str] = &["ext2", "ext3", "ext4", "fat"];
+const FAT: &[&str] = &["fat"];
 const ARCHIVES: &[&str] = &["cpio", "tar"];
 
 static FILESYSTEM: Table = Table {
@@ -440,13 +441,23 @@ static FILESYSTEM: Table = Table {
     keys: &[&[
         key(
             "format",
-            OneOf(&["ext2", "ext3", "ext4", "cpio", "tar"]),
+            OneOf(&["ext2", "ext3", "ext4", "fat", "cpio", "tar"]),
             Default("\"ext3\""),
-            "How it is written: `ext2`, `ext3` or `ext4` (a disk), a `cpio` archive (an initramfs), or a `tar` archive.",
+            "How it is written: `ext2`, `ext3` or `ext4` (a disk), `fat` (without owners, modes and links), a `cpio` archive (an initramfs), or a `tar` archive.",
         ),
         only(
             "format",
-            DISKS,
+            FAT,
+            key(
+                "fat",
+                Either(&[OneOf(&["auto"]), Integer(12, 32)]),
+                Default("\"auto\""),
+                "Which FAT: `12`, `16`, `32`, or as the size has it: up to 4 MiB FAT12, up to 512 MiB FAT16.",
+            ),
+        ),
+        only(
+            "format",
+            SIZED,
             key(
                 "size",
                 size!(),
@@ -456,10 +467,19 @@ static FILESYSTEM: Table = Table {
         ),
         only(
             "format",
-            DISKS,
+            SIZED,
             key("free", size!(), Default("\"16MiB\""), "Without `size`: room to leave beyond the content."),
         ),
-        only("format", DISKS, key("label", Text(&form::LABEL), Default("\"\""), "The volume's label.")),
+        only(
+            "format",
+            SIZED,
+            key(
+                "label",
+                Text(&form::LABEL),
+                Default("\"\""),
+                "The volume's label; of FAT up to 11 characters, no small letters.",
+            ),
+        ),
         only("format", ARCHIVES, key("gzip", Boolean, Default("true"), "Compress the archive.")),
         key(
             "merged-usr",

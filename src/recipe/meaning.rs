@@ -197,6 +197,16 @@ impl Checker<'_> {
         {
             self.add(&size.origin, "a file system's size is whole KiB, at least one");
         }
+        if let Format::Fat { size_bytes, label, .. } = &filesystem.format {
+            if let Some(size) = size_bytes
+                && (size.value == 0 || !size.value.is_multiple_of(512))
+            {
+                self.add(&size.origin, "a FAT's size is whole sectors of 512 bytes, at least one");
+            }
+            if let Err(reason) = imagegen::fat::check_label(&label.value) {
+                self.add(&label.origin, reason);
+            }
+        }
         if let Some(modules) = &filesystem.modules {
             self.kernel(&modules.kernel);
             let kernel = self.recipe.kernels.get(&modules.kernel.value);

@@ -15,6 +15,8 @@ mod write;
 
 /// The name of the output, whatever its format.
 pub const OUTPUT: &str = "image";
+/// Beside the image of a disk: which of its bytes mean something.
+pub const MAP: &str = super::output::MAP;
 
 /// The step.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -116,7 +118,7 @@ impl Kind for Filesystem {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn describe(&self, description: &mut Description) {
@@ -180,6 +182,18 @@ fn describe_format(format: &Format, description: &mut Description) {
             }
             description.parameter("free", free_bytes);
             description.parameter("label", label);
+        }
+        Format::Fat { width, size_bytes, free_bytes, label } => {
+            match width {
+                Some(width) => description.parameter("format", format_args!("fat{}", width.bits())),
+                None => description.parameter("format", "fat"),
+            }
+            match size_bytes {
+                Some(size) => description.parameter("size", size.value),
+                None => description.parameter("size", "as needed"),
+            }
+            description.parameter("free", free_bytes);
+            description.parameter("label", &label.value);
         }
         Format::Cpio { gzip } => description.parameter("format", format_args!("cpio{}", packed(*gzip))),
         Format::Tar { gzip } => description.parameter("format", format_args!("tar{}", packed(*gzip))),

@@ -2,13 +2,22 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
+use std::ops::ControlFlow;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use imagegen::tree::Extent;
+
+use super::Workspace;
 use crate::error::{Error, Kind, Result};
 use crate::file;
 use crate::task::Task;
 
+/// The name of a file beside an image, that lists which of the image's bytes mean something: a line for each range,
+/// offset and length. All else is free, and may be whatever a medium holds.
+pub const MAP: &str = "map";
+/// A list for a disk of many TiB is shorter.
+const MAP_BYTES_MAX: u64 = 64 << 20;
 /// How much is copied between two looks at the cancel flag.
 pub const CHUNK_BYTES: usize = 1 << 20;
 
@@ -44,6 +53,22 @@ pub fn read_limited(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
     })
 }
 
+/// Has `work` report its progress to the task, and break off when that is cancelled.
+pub fn watched<T>(
+    workspace: &Workspace<'_>,
+    total: u64,
+    work: impl FnOnce(&mut dyn FnMut(u64) -> ControlFlow<()>) -> T,
+) -> T {
+    let task = workspace.task;
+    task.total(total);
+    let mut told = 0;
+    work(&mut |done| {
+        task.advance(done.saturating_sub(told));
+        told = done;
+        if task.cancel().is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+}
+
 /// Copies until the end of `from`, watching for cancellation; returns the number of bytes.
 pub fn copy(from: &mut dyn Read, to: &mut dyn Write, task: &dyn Task, names: (&str, &Path)) -> Result<u64> {
     let mut buffer = vec![0; CHUNK_BYTES];
@@ -64,6 +89,23 @@ pub fn copy(from: &mut dyn Read, to: &mut dyn Write, task: &dyn Task, names: (&s
 /// Makes the error of a write that failed: a full disk, mostly.
 pub fn write_error(path: &Path, error: io::Error) -> Error {
     Error::io(format!("cannot write {}", path.display()), error)
+}
+
+/// Writes the list of the ranges of an image that mean something.
+pub fn write_map(folder: &Path, extents: &[Extent]) -> Result<()> {
+    let line = |extent: &Extent| format!("{} {}\n", extent.offset, extent.length);
+    write(&folder.join(MAP), extents.iter().map(line).collect::<String>().as_bytes())
+}
+
+/// Reads what [`write_map`] wrote.
+pub fn read_map(path: &Path) -> Result<Vec<Extent>> {
+    let bytes = read_limited(path, MAP_BYTES_MAX)?;
+    let extent = |line: &str| {
+        let (offset, length) = line.split_once(' ')?;
+        Some(Extent { offset: offset.parse().ok()?, length: length.parse().ok()? })
+    };
+    let extents: Option<Vec<Extent>> = String::from_utf8_lossy(&bytes).lines().map(extent).collect();
+    extents.ok_or_else(|| Error::new(Kind::Internal, format!("{} is no list of ranges", path.display())))
 }
 
 /// Returns all extended attributes of a file, a link's own for a link, by name in byte order.

@@ -312,16 +312,26 @@ fn path_in(directories: &[Directory<'_>], mut directory: usize, name: &str) -> S
     if names.is_empty() { "/".into() } else { names.join("/") }
 }
 
+/// Says why a volume cannot have this label; the empty one is none.
+///
+/// # Errors
+/// The reason.
+pub fn check_label(label: &str) -> Result<(), String> {
+    let fits = |byte: u8| (b' '..=b'~').contains(&byte) && !b"\"*+,./:;<=>?[\\]|".contains(&byte);
+    if label.len() > 11 || !label.bytes().all(fits) || label.starts_with(' ') || label.ends_with(' ') {
+        return Err(format!("`{label}` is not up to 11 letters, digits, spaces and plain marks"));
+    }
+    if label.bytes().any(|byte| byte.is_ascii_lowercase()) {
+        return Err(format!("`{label}` has lower-case letters, which FAT labels do not have"));
+    }
+    Ok(())
+}
+
 /// Checks what does not depend on the tree.
 fn check(options: &Options) -> Result<(), PlanError> {
     let refuse = |name, reason: String| Err(PlanError::Option { name, reason });
-    let label = &options.label;
-    let fits = |byte: u8| (b' '..=b'~').contains(&byte) && !b"\"*+,./:;<=>?[\\]|".contains(&byte);
-    if label.len() > 11 || !label.bytes().all(fits) || label.starts_with(' ') || label.ends_with(' ') {
-        return refuse("label", format!("`{label}` is not up to 11 letters, digits, spaces and plain marks"));
-    }
-    if label.bytes().any(|byte| byte.is_ascii_lowercase()) {
-        return refuse("label", format!("`{label}` has lower-case letters, which FAT labels do not have"));
+    if let Err(reason) = check_label(&options.label) {
+        return refuse("label", reason);
     }
     if let Some(bytes) = options.cluster_bytes
         && !(bytes.is_power_of_two() && (512..=32_768).contains(&bytes))

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use imagegen::fat::Width;
+
 use super::super::{Entry, EntryContent, Ext, FileSource, Filesystem, Format, Include, Modules, TreeSource, User};
 use super::{Cursor, nobodys};
 
@@ -28,6 +30,12 @@ fn format(table: &Cursor<'_>) -> Format {
     match table.text("format").as_str() {
         "cpio" => Format::Cpio { gzip: table.boolean("gzip") },
         "tar" => Format::Tar { gzip: table.boolean("gzip") },
+        "fat" => Format::Fat {
+            width: width(table),
+            size_bytes: table.size("size"),
+            free_bytes: table.required_size("free").value,
+            label: table.required_text("label"),
+        },
         other => Format::Ext {
             version: match other {
                 "ext2" => Ext::Ext2,
@@ -38,6 +46,20 @@ fn format(table: &Cursor<'_>) -> Format {
             free_bytes: table.required_size("free").value,
             label: table.text("label"),
         },
+    }
+}
+
+/// `fat`: 12, 16, 32, or `auto`.
+fn width(table: &Cursor<'_>) -> Option<Width> {
+    let number = table.integer("fat")?;
+    match number.value {
+        12 => Some(Width::Fat12),
+        16 => Some(Width::Fat16),
+        32 => Some(Width::Fat32),
+        _ => {
+            table.get("fat")?.finding("there are FAT12, FAT16 and FAT32 only");
+            None
+        }
     }
 }
 

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use imagegen::archive::{ReadOptions, tar};
+use imagegen::fat::Width;
 use imagegen::tree::{Kind as NodeKind, Metadata, Timestamp, Tree};
 
 use super::*;
-use crate::recipe::Ext;
+use crate::recipe::{Ext, Located, Origin};
 use crate::step::{Content, Given, NoPackages, Workspace};
 use crate::task::Silent;
 
@@ -250,7 +251,10 @@ fn formats_are_what_they_say_and_the_same_each_time() {
     let mut lab = Lab::new();
     lab.file("/a", text("a"));
     let ext = |version| Format::Ext { version, size_bytes: None, free_bytes: 1 << 20, label: "lab".into() };
-    let formats: [(Format, usize, &[u8]); 7] = [
+    let label =
+        |text: &str| Located { value: text.into(), origin: Origin { file: None, span: 0..0, key: "label".into() } };
+    let fat = Format::Fat { width: Some(Width::Fat16), size_bytes: None, free_bytes: 0, label: label("LAB") };
+    let formats: [(Format, usize, &[u8]); 8] = [
         (Format::Cpio { gzip: false }, 0, b"070701"),
         (Format::Cpio { gzip: true }, 0, &[0x1f, 0x8b]),
         (Format::Tar { gzip: false }, 257, b"ustar"),
@@ -258,6 +262,7 @@ fn formats_are_what_they_say_and_the_same_each_time() {
         (ext(Ext::Ext2), 1080, &[0x53, 0xef]),
         (ext(Ext::Ext3), 1080, &[0x53, 0xef]),
         (ext(Ext::Ext4), 1080, &[0x53, 0xef]),
+        (fat, 43, b"LAB        FAT16   "),
     ];
     for (format, at, magic) in formats {
         lab.spec.format = format;

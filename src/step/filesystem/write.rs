@@ -1,17 +1,18 @@
 //! Writes a tree in the format that the recipe asks for.
 
 use std::io::{BufWriter, Write};
-use std::ops::ControlFlow;
 
 use imagegen::archive::{ArchiveError, Problem, cpio, tar};
 use imagegen::decompress::gzip_writer;
 use imagegen::ext;
+use imagegen::fat;
 use imagegen::tree::Tree;
 
 use super::{Filesystem, OUTPUT};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::recipe::{Ext, Format};
-use crate::step::{Digest, Workspace, output};
+use crate::step::output::{self, watched};
+use crate::step::{Digest, Workspace};
 
 /// gzip's own default: higher levels take longer than they save.
 const GZIP_LEVEL: u32 = 6;
@@ -34,6 +35,20 @@ pub fn image(spec: &Filesystem, tree: &Tree, workspace: &Workspace<'_>) -> Resul
                 ..ext::Options::new(uuid(workspace.key, "uuid"), uuid(workspace.key, "hash seed"), spec.epoch)
             };
             write_ext(spec, tree, &options, workspace)
+        }
+        Format::Fat { width, size_bytes, free_bytes, label } => {
+            let serial = uuid(workspace.key, "serial");
+            let options = fat::Options {
+                width: *width,
+                cluster_bytes: None,
+                size_bytes: size_bytes.as_ref().map(|size| size.value),
+                free_bytes: *free_bytes,
+                label: label.value.clone(),
+                serial: u32::from_be_bytes([serial[0], serial[1], serial[2], serial[3]]),
+                epoch: spec.epoch,
+                clamp_times: true,
+            };
+            write_fat(spec, tree, &options, workspace)
         }
         Format::Cpio { gzip } => packed(spec, *gzip, workspace, &mut |out, workspace| {
             let summary = cpio::write(tree, out)?;
@@ -64,19 +79,26 @@ fn uuid(key: Digest, purpose: &str) -> [u8; 16] {
 
 fn write_ext(spec: &Filesystem, tree: &Tree, options: &ext::Options, workspace: &Workspace<'_>) -> Result<()> {
     let plan = ext::Plan::new(tree, options).map_err(|error| spec.error(error))?;
-    let task = workspace.task;
-    task.total(plan.content_bytes());
+    output::write_map(workspace.folder, &plan.extents())?;
     let path = workspace.folder.join(OUTPUT);
     let file = output::create(&path)?;
-    let mut told = 0;
-    let written = plan.write(&file, 0, &mut |done| {
-        task.advance(done.saturating_sub(told));
-        told = done;
-        if task.cancel().is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
+    let written = watched(workspace, plan.content_bytes(), |progress| plan.write(&file, 0, progress));
     written.map_err(|error| match error {
         ext::WriteError::Output(error) => output::write_error(&path, error),
         ext::WriteError::Cancelled => Error::new(ErrorKind::Interrupted, "interrupted"),
+        other => spec.error(other),
+    })
+}
+
+fn write_fat(spec: &Filesystem, tree: &Tree, options: &fat::Options, workspace: &Workspace<'_>) -> Result<()> {
+    let plan = fat::Plan::new(tree, options).map_err(|error| spec.error(error))?;
+    output::write_map(workspace.folder, &plan.extents())?;
+    let path = workspace.folder.join(OUTPUT);
+    let file = output::create(&path)?;
+    let written = watched(workspace, plan.content_bytes(), |progress| plan.write(&file, 0, progress));
+    written.map_err(|error| match error {
+        fat::WriteError::Output(error) => output::write_error(&path, error),
+        fat::WriteError::Cancelled => Error::new(ErrorKind::Interrupted, "interrupted"),
         other => spec.error(other),
     })
 }
