@@ -47,6 +47,12 @@ pub enum Role {
     Image,
     /// An image of a file system.
     Filesystem,
+    /// A partitioned disk.
+    Disk,
+    /// A compressed image.
+    Compressed,
+    /// The block map of an image.
+    Bmap,
     /// A guest's configuration.
     GuestConfig,
 }

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use imagegen::compress;
+use imagegen::disk::{Guid, PartitionType, Scheme, Size};
 use imagegen::fat::Width;
 
 use crate::error::{Error, Kind, Result};
@@ -21,6 +23,7 @@ use report::{Class, Finding, Report};
 
 mod complete;
 mod defaults;
+mod disk;
 pub mod form;
 mod inherit;
 pub mod keys;
@@ -172,6 +175,8 @@ pub struct Recipe {
     pub device_tree: DeviceTree,
     /// File systems, by name.
     pub filesystems: BTreeMap<String, Filesystem>,
+    /// Partitioned disks, by name.
+    pub disks: BTreeMap<String, DiskImage>,
     /// Domain 0.
     pub dom0: Dom0,
     /// Guests, by name.
@@ -470,10 +475,84 @@ pub enum EntryContent {
     Fifo,
     /// Another file system of the recipe, as one file.
     Filesystem(Located<String>),
+    /// A disk of the recipe, as one file.
+    Disk(Located<String>),
     /// A kernel of the recipe, as an Image.
     Kernel(Located<String>),
     /// Nothing: what packages or includes brought at this path, and below, is taken away.
     Absent,
+}
+
+/// `[disk.NAME]`: a partitioned disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DiskImage {
+    /// The kind of partition table.
+    pub scheme: Scheme,
+    /// Whole size; `None`: as large as its content needs.
+    pub size_bytes: Option<Located<u64>>,
+    /// Where partitions begin unless told otherwise: at multiples of this.
+    pub alignment_bytes: u64,
+    /// The GPT's own GUID; `None`: one that follows from what is on the disk.
+    pub guid: Option<Guid>,
+    /// The MBR's disk signature, likewise.
+    pub signature: Option<u32>,
+    /// Where the GPT's entries lie; `None`: behind its header.
+    pub entries_offset: Option<u64>,
+    /// The partitions, in order.
+    pub partitions: Vec<Partition>,
+    /// What lies outside of them.
+    pub gaps: Vec<Gap>,
+    /// How a second, compressed image is made.
+    pub compress: Option<compress::Format>,
+    /// Whether a block map is made.
+    pub bmap: bool,
+    /// Where `[disk.NAME]` stands.
+    pub origin: Origin,
+}
+
+/// One `partition` of a disk.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Partition {
+    /// What tables and errors call it.
+    pub label: String,
+    /// What it is for.
+    pub kind: PartitionType,
+    /// What it holds.
+    pub content: Option<PartitionContent>,
+    /// How large it is.
+    pub size: Size,
+    /// Where it begins; `None`: behind what comes before.
+    pub offset: Option<u64>,
+    /// Its own GUID; `None`: one that follows from what is on the disk.
+    pub guid: Option<Guid>,
+    /// The GPT's attribute bits.
+    pub attributes: u64,
+    /// Whether the MBR marks it as the one to boot from.
+    pub active: bool,
+    /// Whether it is a logical partition; `None`: from the fourth on, where there are more than four.
+    pub logical: Option<bool>,
+    /// Whether a hybrid MBR lists it.
+    pub hybrid: bool,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// What a partition holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PartitionContent {
+    /// A file system of the recipe.
+    Filesystem(Located<String>),
+    /// A file from somewhere.
+    File(FileSource),
+}
+
+/// One `gap` of a disk: a boot loader where the boot ROM looks for it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Gap {
+    /// Its first byte on the disk.
+    pub offset: u64,
+    /// What lies there.
+    pub file: FileSource,
 }
 
 /// `[filesystem.X.users.NAME]`.

@@ -12,7 +12,10 @@ use crate::fetch::LockedPackage;
 use crate::recipe::Origin;
 use crate::task::Task;
 
+pub mod bmap;
+pub mod compress;
 pub mod device_tree;
+pub mod disk;
 pub mod extract;
 pub mod fetch;
 pub mod filesystem;
@@ -254,12 +257,12 @@ impl Workspace<'_> {
 impl Given {
     /// Returns the one file that this input is; what lies beside an image is not meant.
     pub fn file(&self) -> Result<&Path> {
-        let mut files = match &self.content {
+        let files = match &self.content {
             Content::Files(files) => files.as_slice(),
             _ => &[],
-        }
-        .iter()
-        .filter(|file| file.file_name() != Some(output::MAP.as_ref()));
+        };
+        let alone = files.len() == 1;
+        let mut files = files.iter().filter(|file| alone || file.file_name() != Some(output::MAP.as_ref()));
         match (files.next(), files.next()) {
             (Some(file), None) => Ok(file),
             _ => Err(Error::new(ErrorKind::Internal, format!("input {:?} is not one file", self.name))),
@@ -319,6 +322,12 @@ pub enum Step {
     DeviceTree(device_tree::DeviceTree),
     /// A tree becomes an image.
     Filesystem(Box<filesystem::Filesystem>),
+    /// Partitions become a disk.
+    Disk(Box<disk::Disk>),
+    /// An image becomes smaller.
+    Compress(compress::Compress),
+    /// An image gets a list of the blocks that mean something.
+    Bmap(bmap::Bmap),
     /// A guest's `xl.cfg`.
     GuestConfig(guest_config::GuestConfig),
     /// All becomes one file to boot.
@@ -339,6 +348,9 @@ impl Step {
             Step::Kernel(step) => step,
             Step::DeviceTree(step) => step,
             Step::Filesystem(step) => &**step,
+            Step::Disk(step) => &**step,
+            Step::Compress(step) => step,
+            Step::Bmap(step) => step,
             Step::GuestConfig(step) => step,
             Step::Wrap(step) => step,
             #[cfg(test)]

@@ -13,6 +13,8 @@ mod build;
 mod cache;
 #[path = "image/check.rs"]
 mod check;
+#[path = "image/disks.rs"]
+mod disks;
 #[path = "image/explain.rs"]
 mod explain;
 #[path = "image/failure.rs"]

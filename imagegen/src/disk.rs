@@ -28,7 +28,7 @@ use crate::tree::{Extent, Source};
 
 pub use error::{PlanError, WriteError};
 pub use guid::Guid;
-pub use plan::Plan;
+pub use plan::{Plan, check};
 pub use types::{NAMED, Named, PartitionType};
 
 /// Bytes of a sector.

@@ -7,10 +7,13 @@ use super::{Artifact, Plan, Role};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Lock, LockedPackage, Request};
 use crate::recipe::{
-    EntryContent, FileSource, Filesystem, Format, Guest, Include, Located, Machine, MachineKind, Origin, Recipe,
-    TreeSource,
+    DiskImage, EntryContent, FileSource, Filesystem, Format, Guest, Include, Located, Machine, MachineKind, Origin,
+    PartitionContent, Recipe, TreeSource,
 };
+use crate::step::bmap::{self, Bmap};
+use crate::step::compress::{self, Compress};
 use crate::step::device_tree::{self, DeviceTree};
+use crate::step::disk::{self, Disk};
 use crate::step::extract::Extract;
 use crate::step::fetch::{Fetch, Unlocked};
 use crate::step::filesystem::{self as fs, FileContent, Layer};
@@ -56,6 +59,7 @@ impl Plan {
             kernels: BTreeMap::new(),
             filesystems: BTreeMap::new(),
             configs: BTreeMap::new(),
+            disks: BTreeMap::new(),
             open: Vec::new(),
         };
         let unwritable = recipe.guests.iter().filter_map(|(name, guest)| {
@@ -80,6 +84,7 @@ struct Planner<'a> {
     kernels: BTreeMap<String, StepId>,
     filesystems: BTreeMap<String, StepId>,
     configs: BTreeMap<String, StepId>,
+    disks: BTreeMap<String, StepId>,
     /// File systems being planned, outermost first.
     open: Vec<String>,
 }
@@ -103,6 +108,9 @@ impl<'a> Planner<'a> {
         for (name, filesystem) in &recipe.filesystems {
             let id = self.filesystem(name, &filesystem.origin)?;
             self.artifact(Role::Filesystem, &file_name(name, &filesystem.format), id, fs::OUTPUT);
+        }
+        for (name, disk) in &recipe.disks {
+            self.disk_artifacts(name, disk)?;
         }
         if let (None, Some(guest)) = (&recipe.dom0.root, recipe.guests.values().next()) {
             let message = "Dom0 has no root file system to put this guest's files in: `dom0.root` names one";
@@ -216,22 +224,28 @@ impl<'a> Planner<'a> {
         let Some(filesystem) = recipe.filesystems.get(name) else {
             return Err(wrong_at(asked, format!("there is no file system called `{name}`")));
         };
-        if let Some(first) = self.open.iter().position(|open| open == name) {
-            let circle = self.open[first..].join(" in ");
-            return Err(wrong_at(
-                asked,
-                format!("the file system `{name}` would be part of itself: {name} in {circle}"),
-            ));
-        }
-        if self.open.len() >= DEPTH_MAX {
-            return Err(wrong_at(asked, format!("file systems lie more than {DEPTH_MAX} deep in each other")));
-        }
-        self.open.push(name.to_owned());
-        let result = self.filesystem_step(name, filesystem);
-        self.open.pop();
-        let id = result?;
+        let title = format!("filesystem.{name}");
+        let id = self.nested(&title, asked, |planner| planner.filesystem_step(name, filesystem))?;
         self.filesystems.insert(name.to_owned(), id);
         Ok(id)
+    }
+
+    /// Plans something that may have others inside, and those may have others inside.
+    fn nested(&mut self, name: &str, asked: &Origin, plan: impl FnOnce(&mut Self) -> Result<StepId>) -> Result<StepId> {
+        if let Some(first) = self.open.iter().position(|open| open == name) {
+            let circle = self.open[first..].join(" in ");
+            return Err(wrong_at(asked, format!("{name} would be part of itself: {name} in {circle}")));
+        }
+        if self.open.len() >= DEPTH_MAX {
+            return Err(wrong_at(
+                asked,
+                format!("file systems and disks lie more than {DEPTH_MAX} deep in each other"),
+            ));
+        }
+        self.open.push(name.to_owned());
+        let result = plan(self);
+        self.open.pop();
+        result
     }
 
     fn filesystem_step(&mut self, name: &str, filesystem: &'a Filesystem) -> Result<StepId> {
@@ -293,6 +307,62 @@ impl<'a> Planner<'a> {
         self.plan.push(title, Step::Filesystem(Box::new(step)), inputs)
     }
 
+    /// Plans a disk, and first all that lies on it.
+    fn disk(&mut self, name: &str, asked: &Origin) -> Result<StepId> {
+        if let Some(&id) = self.disks.get(name) {
+            return Ok(id);
+        }
+        let recipe = self.recipe;
+        let Some(disk) = recipe.disks.get(name) else {
+            return Err(wrong_at(asked, format!("there is no disk called `{name}`")));
+        };
+        let title = format!("disk.{name}");
+        let id = self.nested(&title, asked, |planner| planner.disk_step(&title, disk))?;
+        self.disks.insert(name.to_owned(), id);
+        Ok(id)
+    }
+
+    fn disk_step(&mut self, title: &str, disk: &'a DiskImage) -> Result<StepId> {
+        let mut inputs = Vec::new();
+        for (index, partition) in disk.partitions.iter().enumerate() {
+            let input = Disk::partition_input(index);
+            match &partition.content {
+                None => {}
+                Some(PartitionContent::Filesystem(name)) => {
+                    inputs.push(Input::step(input, self.filesystem(&name.value, &name.origin)?));
+                }
+                Some(PartitionContent::File(source)) => {
+                    inputs.push(self.one_file(&format!("{title}.partition-{}", index + 1), &input, source)?);
+                }
+            }
+        }
+        for (index, gap) in disk.gaps.iter().enumerate() {
+            inputs.push(self.one_file(&format!("{title}.gap-{}", index + 1), &Disk::gap_input(index), &gap.file)?);
+        }
+        let step = Disk { title: title.to_owned(), image: disk.clone() };
+        self.plan.push(title, Step::Disk(Box::new(step)), inputs)
+    }
+
+    /// Plans what is published of a disk.
+    fn disk_artifacts(&mut self, name: &str, disk: &DiskImage) -> Result<()> {
+        let id = self.disk(name, &disk.origin)?;
+        let file = format!("{name}.img");
+        self.artifact(Role::Disk, &file, id, disk::OUTPUT);
+        // A colon, which no name in a recipe can have.
+        if disk.bmap {
+            let inputs = vec![Input::step(bmap::INPUT, id)];
+            let bmap = self.plan.push(format!("disk.{name}:bmap"), Step::Bmap(Bmap), inputs)?;
+            self.artifact(Role::Bmap, &format!("{file}.bmap"), bmap, bmap::OUTPUT);
+        }
+        if let Some(format) = disk.compress {
+            let inputs = vec![Input::step(compress::INPUT, id)];
+            let step = Step::Compress(Compress { format });
+            let compressed = self.plan.push(format!("disk.{name}:{}", format.extension()), step, inputs)?;
+            self.artifact(Role::Compressed, &format!("{file}.{}", format.extension()), compressed, compress::OUTPUT);
+        }
+        Ok(())
+    }
+
     /// Plans what guests need in Dom0's root file system.
     fn guests(&mut self, inputs: &mut Vec<Input>) -> Result<BTreeMap<String, fs::File>> {
         let mut files = BTreeMap::new();
@@ -340,6 +410,10 @@ impl<'a> Planner<'a> {
             EntryContent::Absent => FileContent::Absent,
             EntryContent::Filesystem(name) => {
                 inputs.push(Input::step(&input, self.filesystem(&name.value, &name.origin)?));
+                FileContent::Image(input)
+            }
+            EntryContent::Disk(name) => {
+                inputs.push(Input::step(&input, self.disk(&name.value, &name.origin)?));
                 FileContent::Image(input)
             }
             EntryContent::Kernel(name) => {

@@ -96,6 +96,29 @@ pub static SHA256: Form = Form::new("SHA-256", "[0-9a-fA-F]{64}", "a SHA-256: 64
 /// A size.
 pub static SIZE: Form =
     Form::new("size", "[0-9]{1,19} ?(?:KiB|MiB|GiB|TiB)?", "a size: `512MiB`, `2GiB`, or a number of bytes");
+/// A partition's size.
+pub static SIZE_OR_REST: Form = Form::new(
+    "size, or `rest`",
+    "rest|[0-9]{1,19} ?(?:KiB|MiB|GiB|TiB)?",
+    "a size, `512MiB` or a number of bytes, or `rest`",
+);
+/// A GUID.
+pub static GUID: Form = Form::new(
+    "GUID",
+    "[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}",
+    "a GUID: `0fc63daf-8483-4772-8e79-3d69d8477de4`",
+);
+/// An MBR's disk signature.
+pub static SIGNATURE: Form = Form::new("hexadecimal number", "[0-9a-fA-F]{8}", "8 hexadecimal digits: `1a2b3c4d`");
+/// What a partition is for.
+pub static PARTITION_TYPE: Form = Form::new(
+    "partition type",
+    "[0-9A-Za-z-]{2,36}",
+    "a type's name, a GUID, or an MBR's code in two hexadecimal digits",
+);
+/// A partition's name in a GPT.
+pub static PARTITION_LABEL: Form =
+    Form::new("partition name", r"[^\x00-\x1f\x7f]{1,36}", "a partition's name of up to 36 characters");
 /// A span of time.
 pub static DURATION: Form =
     Form::new("time span", "[0-9]{1,9} ?(?:ms|s|min|h)", "a time: `30s`, `5min`, `500ms`, `1h`");

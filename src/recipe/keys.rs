@@ -251,6 +251,12 @@ static PARTS: &[Key] = &[
         "`[filesystem.NAME]`: the file systems and what is in them.",
     ),
     key(
+        "disk",
+        Names(&form::NAME, &Kind::Table(&DISK_IMAGE), &[]),
+        Optional,
+        "`[disk.NAME]`: partitioned disks, for cards and for guests.",
+    ),
+    key(
         "guest",
         Names(&form::NAME, &Kind::Table(&GUEST), &["Domain-0"]),
         Optional,
@@ -575,6 +581,7 @@ static ENTRY: Table = Table {
             key("device", Text(&form::DEVICE), Optional, "A device node: `c` or `b`, major and minor number."),
             key("fifo", True, Optional, "A named pipe."),
             key("filesystem", Text(&form::REFERENCE), Optional, "Another file system of this recipe, as one file."),
+            key("disk", Text(&form::REFERENCE), Optional, "A disk of this recipe, as one file."),
             key("kernel", Text(&form::REFERENCE), Optional, "A kernel of this recipe, as an Image."),
             key(
                 "absent",
@@ -605,10 +612,133 @@ static ENTRY: Table = Table {
             one("device", &[], OWNER_MODE),
             one("fifo", &[], OWNER_MODE),
             one("filesystem", &[], OWNER_MODE),
+            one("disk", &[], OWNER_MODE),
             one("kernel", &[], OWNER_MODE),
             one("absent", &[], &[]),
         ],
     }],
+};
+
+/// The GPT's attributes by name, and their bits: UEFI's, and those of the Discoverable Partitions Specification.
+pub const ATTRIBUTES: &[(&str, u32)] =
+    &[("required", 0), ("no-block-io", 1), ("legacy-boot", 2), ("grow", 59), ("read-only", 60), ("no-auto", 63)];
+const GPTS: &[&str] = &["gpt", "hybrid"];
+const MBRS: &[&str] = &["mbr", "hybrid"];
+
+static DISK_IMAGE: Table = Table {
+    name: "disk-image",
+    heading: "[disk.NAME]",
+    doc: "A partitioned disk: `NAME.img`, sparse. Partitions lie one after the other, aligned.",
+    keys: &[&[
+        key(
+            "table",
+            OneOf(&["gpt", "mbr", "hybrid"]),
+            Default("\"gpt\""),
+            "The partition table: a GPT with a protective MBR, an MBR, or a GPT some of whose partitions the MBR lists too.",
+        ),
+        key("size", size!(), Optional, "Its size, in sectors of 512 bytes. Without it, as large as its content needs."),
+        key("alignment", size!(), Default("\"1MiB\""), "Partitions without `offset` begin at multiples of this."),
+        only("table", GPTS, key("guid", Text(&form::GUID), Derived("from what is on the disk"), "The GPT's own GUID.")),
+        only(
+            "table",
+            MBRS,
+            key("signature", Text(&form::SIGNATURE), Derived("from what is on the disk"), "The MBR's disk signature."),
+        ),
+        only(
+            "table",
+            GPTS,
+            key(
+                "entries-at",
+                size!(),
+                Optional,
+                "Where the GPT's entries lie, if not at 1 KiB: for boot ROMs that look there for a boot loader.",
+            ),
+        ),
+        key("partition", List(&Kind::Table(&PARTITION), 0), Required, "The partitions, in order."),
+        key("gap", List(&Kind::Table(&GAP), 0), Default("[]"), "What lies outside of partitions: boot loaders."),
+        key(
+            "compress",
+            OneOf(&["gz", "xz", "zst"]),
+            Optional,
+            "Make a compressed image beside the plain one: `NAME.img.gz`, `.xz` or `.zst`.",
+        ),
+        key(
+            "bmap",
+            Boolean,
+            Default("true"),
+            "Make `NAME.img.bmap`, which tells bmaptool what of the image need not be written.",
+        ),
+    ]],
+    choices: &[],
+};
+
+static PARTITION: Table = Table {
+    name: "partition",
+    heading: "an element of partition",
+    doc: "A partition of a disk. What it holds is a file system of this recipe, a file, or nothing.",
+    keys: &[
+        &[
+            key(
+                "type",
+                Text(&form::PARTITION_TYPE),
+                Required,
+                "What it is for: `esp`, `xbootldr`, `fat`, `fat16`, `fat12`, `linux`, `swap`, `lvm`, `raid`, `root-arm64`, `root-arm64-verity`, `root-arm`, `root-x86-64`, `root-riscv64`, `usr-arm64`, `usr-arm`, `usr-x86-64`, `home`, `srv`, `var`, `tmp`, `linux-reserved`, `bios-boot`, `u-boot-env`; or a GPT's GUID, or an MBR's code in two hexadecimal digits.",
+            ),
+            key(
+                "label",
+                Text(&form::PARTITION_LABEL),
+                Derived("the file system's name, or else the type"),
+                "Its name in a GPT, and in messages.",
+            ),
+            key("filesystem", Text(&form::REFERENCE), Optional, "A file system of this recipe."),
+        ],
+        FILE_KEYS,
+        &[
+            key(
+                "size",
+                Either(&[Text(&form::SIZE_OR_REST), Integer(0, i64::MAX)]),
+                Derived("as large as what it holds"),
+                "Its size, in sectors of 512 bytes; `rest`: all that the other partitions leave of the disk's `size`.",
+            ),
+            key("offset", size!(), Optional, "Where it begins on the disk, in sectors; else behind what comes before."),
+            key("guid", Text(&form::GUID), Derived("from what is on the disk"), "In a GPT: its own GUID (`PARTUUID`)."),
+            key(
+                "attributes",
+                List(&OneOf(&["required", "no-block-io", "legacy-boot", "grow", "read-only", "no-auto"]), 0),
+                Default("[]"),
+                "In a GPT: its attributes.",
+            ),
+            key("active", Boolean, Default("false"), "In an MBR: the partition to boot from."),
+            key(
+                "logical",
+                Boolean,
+                Derived("from the fourth on, where there are more than four"),
+                "In an MBR: a logical partition, in the extended one.",
+            ),
+            key("hybrid", Boolean, Default("false"), "With `table = \"hybrid\"`: the MBR lists it too; up to three."),
+        ],
+    ],
+    choices: &[Choice {
+        what: "what it holds",
+        required: false,
+        of: &[
+            one("filesystem", &[], &[]),
+            one("path", &[], &["sha256"]),
+            one("package", &["file"], &[]),
+            one("tarball", &["file"], &["sha256"]),
+        ],
+    }],
+};
+
+static GAP: Table = Table {
+    name: "gap",
+    heading: "an element of gap",
+    doc: "A file at a place of the disk that no partition lists: a boot loader where the boot ROM looks for it.",
+    keys: &[
+        &[key("offset", size!(), Required, "Its first byte on the disk: `8KiB`. At 0, up to 440 bytes: boot code.")],
+        FILE_KEYS,
+    ],
+    choices: ONE_FILE,
 };
 
 static USER: Table = Table {
@@ -811,6 +941,9 @@ pub static TABLES: &[&Table] = &[
     &MODULES,
     &ENTRY,
     &USER,
+    &DISK_IMAGE,
+    &PARTITION,
+    &GAP,
     &GUEST,
     &DISK,
     &VIF,

@@ -1,10 +1,15 @@
 //! Checks what a recipe means: names that must exist, things that must fit together. No file is read for it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use imagegen::disk::Content;
+use imagegen::tree::Source;
+use sha2::{Digest, Sha256};
 
 use super::report::Finding;
 use super::resolve::{GICV2_CPUS_MAX, MEMORY_MIN};
-use super::{EntryContent, Filesystem, Format, Located, Origin, Recipe, TestAction};
+use super::{DiskImage, EntryContent, Filesystem, Format, Located, Origin, PartitionContent, Recipe, TestAction};
 
 const MIB: u64 = 1 << 20;
 /// What the hypervisor keeps of the machine's memory: itself, its page tables, its heap.
@@ -23,7 +28,14 @@ pub fn check(recipe: &Recipe, findings: &mut Vec<Finding>) {
     for (name, filesystem) in &recipe.filesystems {
         checker.filesystem(name, filesystem);
     }
+    for (name, disk) in &recipe.disks {
+        checker.disk_image(name, disk);
+    }
     checker.cycles();
+    // What was found wrong before is a gap that more would be found wrong with.
+    if checker.findings.is_empty() {
+        recipe.disks.values().for_each(|disk| checker.disk_wishes(disk));
+    }
     checker.boot();
     checker.dialogue();
 }
@@ -227,6 +239,7 @@ impl Checker<'_> {
             match &entry.content {
                 EntryContent::Kernel(kernel) => self.kernel(kernel),
                 EntryContent::Filesystem(inner) => drop(self.exists(inner)),
+                EntryContent::Disk(inner) => self.disk_exists(inner),
                 _ => {}
             }
             let is_folder = matches!(entry.content, EntryContent::Directory);
@@ -245,24 +258,71 @@ impl Checker<'_> {
         }
     }
 
-    /// A file system must not have itself inside, at whatever depth.
+    fn disk_exists(&mut self, name: &Located<String>) {
+        if known(&name.origin) && !self.recipe.disks.contains_key(&name.value) {
+            let names = self.recipe.disks.keys().map(String::as_str);
+            let finding = Finding::at(&name.origin, format!("there is no disk `{}`", name.value));
+            self.findings.push(finding.suggest(&name.value, names));
+        }
+    }
+
+    fn disk_image(&mut self, name: &str, disk: &DiskImage) {
+        if self.recipe.filesystems.contains_key(name) {
+            let message = format!("a file system is called `{name}` too: both images would be `{name}.img`");
+            self.add(&disk.origin, message);
+        }
+        let filesystems = disk.partitions.iter().filter_map(|partition| match &partition.content {
+            Some(PartitionContent::Filesystem(inner)) => Some(inner),
+            _ => None,
+        });
+        for inner in filesystems {
+            self.exists(inner);
+        }
+    }
+
+    /// Checks all that can be checked before sizes are known.
+    fn disk_wishes(&mut self, disk: &DiskImage) {
+        // What is not there yet is taken for a byte; identifiers that follow from the content never are the same.
+        let some = |index: usize| {
+            let byte: Arc<dyn Source> = Arc::new(vec![0_u8]);
+            disk.partitions[index].content.as_ref().map(|_| Content { source: byte, mapped: None })
+        };
+        let identify = |purpose: &str| Sha256::digest(purpose)[..16].try_into().expect("a digest has 32 bytes");
+        let (options, partitions) = disk.parts(some, identify);
+        for problem in imagegen::disk::check(&options, &partitions, &[]) {
+            self.add(&disk.origin, problem);
+        }
+    }
+
+    /// A file system or disk must not have itself inside, at whatever depth.
     fn cycles(&mut self) {
-        let mut inside: BTreeMap<&str, Vec<&Located<String>>> = BTreeMap::new();
+        let mut inside: BTreeMap<String, Vec<Located<String>>> = BTreeMap::new();
+        // A name that no file system can have.
+        let of_disk =
+            |name: &Located<String>| Located { value: format!("disk {}", name.value), origin: name.origin.clone() };
         for (name, filesystem) in &self.recipe.filesystems {
             let files = filesystem.files.values().filter_map(|entry| match &entry.content {
-                EntryContent::Filesystem(inner) => Some(inner),
+                EntryContent::Filesystem(inner) => Some(inner.clone()),
+                EntryContent::Disk(inner) => Some(of_disk(inner)),
                 _ => None,
             });
-            inside.entry(name).or_default().extend(files);
+            inside.entry(name.clone()).or_default().extend(files);
+        }
+        for (name, disk) in &self.recipe.disks {
+            let contents = disk.partitions.iter().filter_map(|partition| match &partition.content {
+                Some(PartitionContent::Filesystem(inner)) => Some(inner.clone()),
+                _ => None,
+            });
+            inside.entry(format!("disk {name}")).or_default().extend(contents);
         }
         if let Some(root) = &self.recipe.dom0.root {
             let guests = self.recipe.guests.values();
             let of_guests =
                 guests.flat_map(|guest| guest.disks.iter().map(|disk| &disk.filesystem).chain(&guest.initramfs));
-            inside.entry(&root.value).or_default().extend(of_guests);
+            inside.entry(root.value.clone()).or_default().extend(of_guests.cloned());
         }
         let mut done = BTreeSet::new();
-        for name in self.recipe.filesystems.keys() {
+        for name in inside.keys() {
             self.walk(name, &inside, &mut done);
         }
     }
@@ -271,7 +331,7 @@ impl Checker<'_> {
     fn walk<'a>(
         &mut self,
         start: &'a str,
-        inside: &BTreeMap<&'a str, Vec<&'a Located<String>>>,
+        inside: &'a BTreeMap<String, Vec<Located<String>>>,
         done: &mut BTreeSet<&'a str>,
     ) {
         let children = |name: &str| inside.get(name).map(Vec::as_slice).unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Every place where a recipe names a file, a tree or a package: listed once, for all who look at them.
 
-use super::{EntryContent, FileSource, Located, Recipe, TreeSource};
+use super::{EntryContent, FileSource, Located, PartitionContent, Recipe, TreeSource};
 
 impl Recipe {
     /// Lists every single file that the recipe names.
@@ -14,6 +14,11 @@ impl Recipe {
                 EntryContent::File(file) => Some(file),
                 _ => None,
             }))
+            .chain(self.disks.values().flat_map(|disk| disk.partitions.iter()).filter_map(|one| match &one.content {
+                Some(PartitionContent::File(file)) => Some(file),
+                _ => None,
+            }))
+            .chain(self.disks.values().flat_map(|disk| disk.gaps.iter()).map(|gap| &gap.file))
     }
 
     /// Lists every tree that the recipe names.

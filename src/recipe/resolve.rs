@@ -15,6 +15,7 @@ use super::{
 };
 
 mod dialogue;
+mod disk;
 mod domain;
 mod filesystem;
 mod machine;
@@ -41,6 +42,7 @@ pub fn resolve(document: &Node, name: String, sources: &[SourceText], findings: 
         }),
         device_tree: device_tree(&table("device-tree")),
         filesystems: table("filesystem").named(filesystem::filesystem),
+        disks: table("disk").named(disk::disk),
         dom0: domain::dom0(&table("dom0")),
         guests: table("guest").named(domain::guest),
         boot: boot(&table("boot")),

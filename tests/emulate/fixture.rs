@@ -81,6 +81,7 @@ pub fn recipe(fail: &[&str], mut steps: Vec<TestStep>, timeout_ms: u64) -> Recip
         kernels: BTreeMap::from([("debian".into(), Kernel { image, modules: None })]),
         device_tree: DeviceTree { source: None, defines: BTreeMap::new(), overlays: Vec::new() },
         filesystems: BTreeMap::new(),
+        disks: BTreeMap::new(),
         dom0: Dom0 {
             kernel: kernel(),
             initramfs: None,

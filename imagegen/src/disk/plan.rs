@@ -29,11 +29,11 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// Everything that is wrong, with the table of what would lie where.
     pub fn new(options: &Options, partitions: &'a [Partition], gaps: &'a [Gap]) -> Result<Self, PlanError> {
-        let logical = logical(options, partitions);
-        let problems = check(options, partitions, gaps, &logical);
+        let problems = check(options, partitions, gaps);
         if !problems.is_empty() {
             return Err(PlanError { problems, regions: Regions::default() });
         }
+        let logical = logical(options, partitions);
         let regions = gaps.iter().map(|gap| {
             let size = gap.content.source.size_bytes().max(1);
             Region::new(gap.name.clone(), gap.offset, gap.offset.saturating_add(size))
@@ -111,8 +111,9 @@ fn logical(options: &Options, partitions: &[Partition]) -> Vec<bool> {
     partitions.iter().enumerate().map(|(index, one)| one.logical.unwrap_or_else(|| usual(index))).collect()
 }
 
-/// Checks all wishes that can be checked before anything is placed.
-fn check(options: &Options, partitions: &[Partition], gaps: &[Gap], logical: &[bool]) -> Vec<String> {
+/// Says, in a sentence each, what of the wishes cannot be, whatever is placed where.
+pub fn check(options: &Options, partitions: &[Partition], gaps: &[Gap]) -> Vec<String> {
+    let logical = logical(options, partitions);
     let mut problems = Vec::new();
     let alignment = options.alignment_bytes;
     if alignment == 0 || !alignment.is_multiple_of(SECTOR) || alignment > 1 << 40 {

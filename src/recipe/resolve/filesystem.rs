@@ -99,6 +99,8 @@ fn content(table: &Cursor<'_>) -> EntryContent {
         EntryContent::Fifo
     } else if let Some(name) = table.located_text("filesystem") {
         EntryContent::Filesystem(name)
+    } else if let Some(name) = table.located_text("disk") {
+        EntryContent::Disk(name)
     } else if let Some(name) = table.located_text("kernel") {
         EntryContent::Kernel(name)
     } else if has("absent") {
