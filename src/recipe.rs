@@ -626,14 +626,23 @@ pub enum Setting {
 /// A guest's disk.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Disk {
-    /// A file system of the recipe that is a disk: [`Format::Ext`].
-    pub filesystem: Located<String>,
+    /// What it is.
+    pub image: DiskSource,
     /// `xvda`.
     pub device: String,
     /// May the guest write to it?
     pub writable: bool,
     /// Where it, or its device, was written.
     pub origin: Origin,
+}
+
+/// What a guest's disk is made of.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DiskSource {
+    /// An ext3 file system of the recipe.
+    Filesystem(Located<String>),
+    /// A partitioned disk of the recipe.
+    Disk(Located<String>),
 }
 
 /// A guest's network interface.

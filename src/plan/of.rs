@@ -7,8 +7,8 @@ use super::{Artifact, Plan, Role};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Lock, LockedPackage, Request};
 use crate::recipe::{
-    DiskImage, EntryContent, FileSource, Filesystem, Format, Guest, Include, Located, Machine, MachineKind, Origin,
-    PartitionContent, Recipe, TreeSource,
+    DiskImage, DiskSource, EntryContent, FileSource, Filesystem, Format, Guest, Include, Located, Machine, MachineKind,
+    Origin, PartitionContent, Recipe, TreeSource,
 };
 use crate::step::bmap::{self, Bmap};
 use crate::step::compress::{self, Compress};
@@ -381,7 +381,10 @@ impl<'a> Planner<'a> {
                 add(image_path(name, "initramfs"), self.filesystem(&initramfs.value, &initramfs.origin)?);
             }
             for disk in &guest.disks {
-                let id = self.filesystem(&disk.filesystem.value, &disk.filesystem.origin)?;
+                let id = match &disk.image {
+                    DiskSource::Filesystem(name) => self.filesystem(&name.value, &name.origin)?,
+                    DiskSource::Disk(name) => self.disk(&name.value, &name.origin)?,
+                };
                 add(image_path(name, &format!("{}.img", disk.device)), id);
             }
         }

@@ -115,7 +115,7 @@ fn derive_guest(name: &str, guest: &mut Entries) {
     }
     let root = guest
         .get("disk")
-        .and_then(|disks| disks.elements().first()?.get("device")?.text())
+        .and_then(|disks| disks.elements().first()?.get("filesystem").and(disks.elements()[0].get("device"))?.text())
         .map_or(String::new(), |device| format!(" root=/dev/{device} ro"));
     set(guest, "extra", text(format!("console=hvc0{root}")));
 }

@@ -788,7 +788,7 @@ static GUEST: Table = Table {
         key(
             "extra",
             Text(&form::LINE),
-            Derived("`console=hvc0`, with `root=/dev/DEVICE ro` of the first disk where there is one"),
+            Derived("`console=hvc0`, with `root=/dev/DEVICE ro` where the first disk is a file system"),
             "Its kernel's command line.",
         ),
         key(
@@ -813,13 +813,18 @@ static DISK: Table = Table {
         key(
             "filesystem",
             Text(&form::REFERENCE),
-            Required,
+            Optional,
             "A file system of this recipe with format `ext2`, `ext3` or `ext4`.",
         ),
+        key("disk", Text(&form::REFERENCE), Optional, "A partitioned disk of this recipe."),
         key("device", Text(&form::DISK), Derived("`xvda`, `xvdb` ... in order"), "What the guest sees it as."),
         key("writable", Boolean, Default("true"), "Whether the guest may write to it."),
     ]],
-    choices: &[],
+    choices: &[Choice {
+        what: "what is on it",
+        required: true,
+        of: &[one("filesystem", &[], &[]), one("disk", &[], &[])],
+    }],
 };
 
 static VIF: Table = Table {

@@ -9,7 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::report::Finding;
 use super::resolve::{GICV2_CPUS_MAX, MEMORY_MIN};
-use super::{DiskImage, EntryContent, Filesystem, Format, Located, Origin, PartitionContent, Recipe, TestAction};
+use super::{
+    DiskImage, DiskSource, EntryContent, Filesystem, Format, Located, Origin, PartitionContent, Recipe, TestAction,
+};
 
 const MIB: u64 = 1 << 20;
 /// What the hypervisor keeps of the machine's memory: itself, its page tables, its heap.
@@ -145,7 +147,10 @@ impl Checker<'_> {
             self.whole_mib(&guest.memory_bytes);
             let mut devices = BTreeSet::new();
             for disk in &guest.disks {
-                self.disk(&disk.filesystem);
+                match &disk.image {
+                    DiskSource::Filesystem(name) => self.disk(name),
+                    DiskSource::Disk(name) => self.disk_exists(name),
+                }
                 if !known(&disk.origin) {
                     continue;
                 }
@@ -317,9 +322,12 @@ impl Checker<'_> {
         }
         if let Some(root) = &self.recipe.dom0.root {
             let guests = self.recipe.guests.values();
-            let of_guests =
-                guests.flat_map(|guest| guest.disks.iter().map(|disk| &disk.filesystem).chain(&guest.initramfs));
-            inside.entry(root.value.clone()).or_default().extend(of_guests.cloned());
+            let disks = guests.clone().flat_map(|guest| &guest.disks).map(|disk| match &disk.image {
+                DiskSource::Filesystem(name) => name.clone(),
+                DiskSource::Disk(name) => of_disk(name),
+            });
+            let initramfs = guests.filter_map(|guest| guest.initramfs.clone());
+            inside.entry(root.value.clone()).or_default().extend(disks.chain(initramfs));
         }
         let mut done = BTreeSet::new();
         for name in inside.keys() {

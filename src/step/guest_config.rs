@@ -152,7 +152,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::recipe::{Disk, Located, Origin, Vif};
+    use crate::recipe::{Disk, DiskSource, Located, Origin, Vif};
 
     fn located<T>(value: T) -> Located<T> {
         Located { value, origin: origin() }
@@ -169,7 +169,7 @@ mod tests {
             memory_bytes: located(256 * MIB),
             vcpus: located(1),
             disks: vec![Disk {
-                filesystem: located("domU".into()),
+                image: DiskSource::Filesystem(located("domU".into())),
                 device: "xvda".into(),
                 writable: true,
                 origin: origin(),

@@ -1,7 +1,7 @@
 //! `[dom0]` and `[guest.NAME]`.
 
 use super::super::raw::Value;
-use super::super::{Disk, Dom0, Guest, Origin, Setting, Vif};
+use super::super::{Disk, DiskSource, Dom0, Guest, Origin, Setting, Vif};
 use super::{Cursor, nobodys};
 
 pub(super) fn dom0(table: &Cursor<'_>) -> Dom0 {
@@ -32,7 +32,10 @@ pub(super) fn guest(table: &Cursor<'_>) -> Guest {
 
 fn disk(table: &Cursor<'_>) -> Disk {
     Disk {
-        filesystem: table.required_text("filesystem"),
+        image: match table.located_text("disk") {
+            Some(name) => DiskSource::Disk(name),
+            None => DiskSource::Filesystem(table.required_text("filesystem")),
+        },
         device: table.text("device"),
         writable: table.boolean("writable"),
         origin: origin(table, "device"),
