@@ -8,6 +8,9 @@
 //!
 //! [`Plan::new`] places everything; errors show the whole table as text. [`Plan::write`] writes it, holes left out.
 //! Sectors are 512 bytes: what SD cards, eMMC user areas and disks of virtual machines have.
+//!
+//! The other way round, [`table_read`], [`signature`] and [`bmap_read`] tell what stands on a disk from its bytes, and
+//! [`grow`] fits an image to a larger device.
 
 mod error;
 mod gpt;
@@ -20,6 +23,10 @@ mod types;
 mod write;
 
 pub mod bmap;
+pub mod bmap_read;
+pub mod grow;
+pub mod signature;
+pub mod table_read;
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,6 +42,9 @@ pub use types::{NAMED, Named, PartitionType};
 pub const SECTOR: u64 = 512;
 /// Where partitions begin unless told otherwise: at multiples of this, as every partitioning tool has it.
 pub const ALIGNMENT: u64 = 1 << 20;
+
+/// Reads exactly so many bytes at an offset: how everything that reads a disk sees it.
+pub type ReadAt<'a> = dyn FnMut(u64, &mut [u8]) -> std::io::Result<()> + 'a;
 
 /// The kind of partition table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,4 +179,16 @@ pub struct Gap {
     pub offset: u64,
     /// What it holds.
     pub content: Content,
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes(bytes[at..at + 2].try_into().expect("two bytes"))
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
