@@ -14,6 +14,7 @@ mod check;
 mod child;
 mod clean;
 mod explain;
+mod flash;
 mod image;
 mod lock;
 mod machine;
@@ -32,6 +33,7 @@ Examples:
   xenbuild test recipes/tutorial.toml            build, boot, and play the recipe's [test]
   xenbuild image --variant gicv2 recipe.toml     build a variant into out/recipe@gicv2/
   xenbuild show --resolved recipe.toml           every value, and where it comes from
+  xenbuild flash out/card/sd.img /dev/sdb        write a card, read it back, and compare
 
 Exit codes:
     0  done
@@ -41,6 +43,9 @@ Exit codes:
     4  an input is not what it should be: a hash, a signature, an archive, a kernel
     5  the network or a mirror failed
     6  this machine is at fault: a full disk, a permission, a missing program
+    7  a device is refused: it is in use, or the image does not fit
+    8  a device failed while it was written
+    9  a device does not keep what is written: it reads back differently
    70  xenbuild itself is at fault
   130  interrupted";
 
@@ -147,6 +152,7 @@ enum Command {
     Schema(schema::Args),
     Clean(clean::Args),
     Cache(cache::Args),
+    Flash(flash::Args),
     #[command(name = child::NAME, hide = true)]
     Child(child::Args),
 }
@@ -166,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&cli.global, args),
         Command::Clean(args) => clean::run(&cli.global, args),
         Command::Cache(args) => cache::run(&cli.global, args),
+        Command::Flash(args) => flash::run(&cli.global, args),
         Command::Child(args) => child::run(args),
     };
     match result {
@@ -207,6 +214,9 @@ mod tests {
             Kind::Network,
             Kind::Host,
             Kind::Test,
+            Kind::Refused,
+            Kind::Device,
+            Kind::Compare,
             Kind::Interrupted,
             Kind::Internal,
         ];

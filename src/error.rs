@@ -20,6 +20,12 @@ pub enum Kind {
     Host,
     /// A recipe's test, run on the booted system, did not pass.
     Test,
+    /// A device that may not be overwritten: it is in use, or does not fit.
+    Refused,
+    /// A device that failed while it was written: an error, or it has gone.
+    Device,
+    /// A device that does not keep what is written: it reads back differently.
+    Compare,
     /// Ctrl-C or SIGTERM.
     Interrupted,
     /// A mistake of ours.
@@ -36,6 +42,9 @@ impl Kind {
             Kind::Input => 4,
             Kind::Network => 5,
             Kind::Host => 6,
+            Kind::Refused => 7,
+            Kind::Device => 8,
+            Kind::Compare => 9,
             Kind::Internal => 70,
             Kind::Interrupted => 130,
         }

@@ -47,6 +47,18 @@ const RULES: &[Rule] = &[
         because: "only fetch knows the network (emulate looks for a free port to forward)",
     },
     Rule {
+        within: &["src/", "imagegen/src/"],
+        words: &["OFlags::DIRECT", "OFlags::EXCL", "/sys/block"],
+        except: &["src/flash/", "src/flash.rs"],
+        because: "only flash opens devices",
+    },
+    Rule {
+        within: &["src/flash/", "src/flash.rs"],
+        words: &["crate::recipe", "crate::plan", "crate::step", "crate::fetch", "crate::emulate", "crate::cli"],
+        except: &[],
+        because: "flashing knows images and devices, not how images come about",
+    },
+    Rule {
         within: &["src/recipe/", "src/recipe.rs", "src/plan/", "src/plan.rs"],
         words: &["crate::run", "crate::fetch::http", "crate::emulate", "crate::cli"],
         except: &[],

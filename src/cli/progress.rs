@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Global, MessageFormat};
 use crate::error::Result;
 use crate::run::Options;
-use crate::run::event::Watcher;
+use crate::run::event::{Event, Watcher};
 use crate::run::signal;
 
 mod bars;
@@ -66,6 +66,31 @@ fn show_finished(recipe: &str, done: usize, reused: usize, milliseconds: u64) ->
         0 => format!("{recipe}: nothing to do, all {reused} steps are up to date ({time})"),
         _ => format!("{recipe}: {done} steps run, {reused} reused ({time})"),
     }
+}
+
+/// How fast something goes, and how long it will take.
+fn show_rate(bytes_per_second: u64, seconds_left: Option<u64>) -> String {
+    let left = seconds_left.map(|seconds| format!(", {} left", show_time(seconds.saturating_mul(1000))));
+    format!("{}/s{}", show_bytes(bytes_per_second), left.unwrap_or_default())
+}
+
+/// How far something is, how fast it goes, and how long it will take.
+fn show_pace(bytes: u64, total: Option<u64>, bytes_per_second: u64, seconds_left: Option<u64>) -> String {
+    let of = total
+        .filter(|total| *total > 0)
+        .map(|total| format!(" of {} ({} %)", show_bytes(total), u128::from(bytes) * 100 / u128::from(total)));
+    format!("{}{}, {}", show_bytes(bytes), of.unwrap_or_default(), show_rate(bytes_per_second, seconds_left))
+}
+
+/// The end of a flashing, in a line; empty for any other event.
+fn show_flashed(event: &Event) -> String {
+    let Event::Flashed { image, device, written_bytes, cleared_bytes, repeated, milliseconds, .. } = event else {
+        return String::new();
+    };
+    let cleared = if *cleared_bytes > 0 { format!(", {} cleared", show_bytes(*cleared_bytes)) } else { String::new() };
+    let repeated = if *repeated > 0 { format!(", {repeated} pieces written again") } else { String::new() };
+    let (written, time) = (show_bytes(*written_bytes), show_time(*milliseconds));
+    format!("{device} holds {image}: {written} written{cleared}, all read back and the same{repeated} ({time})")
 }
 
 /// The artifacts of a build, to be listed at its end.

@@ -22,6 +22,15 @@ pub enum Outcome {
     Cancelled,
 }
 
+/// Why a device is refused.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+pub struct Refused {
+    /// Which reason it is.
+    pub reason: &'static str,
+    /// The same for people.
+    pub text: String,
+}
+
 /// Something that happened.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 #[serde(tag = "event", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
@@ -82,6 +91,57 @@ pub enum Event {
         bytes: u64,
         /// Hex digits of its digest.
         sha256: String,
+    },
+    /// A disk that an image could be flashed to.
+    Device {
+        /// Its node.
+        path: String,
+        /// Vendor and model.
+        model: String,
+        /// Its serial number.
+        serial: String,
+        /// How it is attached.
+        bus: String,
+        /// Its length.
+        bytes: u64,
+        /// Whether it is made to be taken out.
+        removable: bool,
+        /// What is on it, in a line.
+        contents: String,
+        /// Why it is refused; empty if it is not.
+        refused: Vec<Refused>,
+    },
+    /// A step of flashing tells how fast it goes, about once a second.
+    Pace {
+        /// Its name.
+        step: String,
+        /// What is done.
+        bytes: u64,
+        /// All there is to do, if that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        total: Option<u64>,
+        /// The pace of the last seconds.
+        bytes_per_second: u64,
+        /// How long it will take, if that can be said.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        seconds_left: Option<u64>,
+    },
+    /// Last of a flashing that went well: the image is on the device, and reads back the same.
+    Flashed {
+        /// The image's name.
+        image: String,
+        /// The device.
+        device: String,
+        /// Bytes of content written.
+        written_bytes: u64,
+        /// Bytes of holes that now read as zeros.
+        cleared_bytes: u64,
+        /// Bytes read back and compared.
+        compared_bytes: u64,
+        /// Pieces that had to be written again.
+        repeated: usize,
+        /// How long it took.
+        milliseconds: u64,
     },
     /// Last of a build that went well.
     Finished {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{Summary, show_finished, show_time};
+use super::{Summary, show_finished, show_flashed, show_rate, show_time};
 use crate::run::event::{Event, Outcome, Watcher};
 
 /// Bars beyond this many are not drawn: a terminal has only so many lines.
@@ -60,6 +60,7 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 const WHOLE: &str = "{msg} [{bar:30}] {pos}/{len} steps, {elapsed}";
+const PACED: &str = "  {spinner} {msg:12!} [{bar:20}] {bytes:>10}/{total_bytes:10} {prefix}";
 const BYTES: &str = "  {spinner} {msg:32!} [{bar:20}] {bytes:>10}/{total_bytes:10} {elapsed:>5}";
 
 impl Watcher for Bars {
@@ -101,6 +102,19 @@ impl Watcher for Bars {
                     _ => {}
                 }
             }
+            Event::Device { .. } => {}
+            Event::Pace { step, bytes_per_second, seconds_left, .. } => {
+                if let Some(bar) = inner.steps.get(&step) {
+                    bar.set_style(style(PACED));
+                    bar.set_prefix(show_rate(bytes_per_second, seconds_left));
+                }
+            }
+            flashed @ Event::Flashed { .. } => {
+                if let Some(whole) = inner.whole.take() {
+                    whole.finish_and_clear();
+                }
+                self.say(&show_flashed(&flashed));
+            }
             Event::Artifact { path, bytes, .. } => inner.summary.artifacts.push((path, bytes)),
             Event::Finished { done, reused, milliseconds } => {
                 if let Some(whole) = inner.whole.take() {
@@ -138,6 +152,9 @@ mod tests {
         bars.event(Event::Total { step: "s0".into(), bytes: 100 });
         bars.event(Event::Progress { step: "s0".into(), bytes: 50 });
         assert_eq!(bars.inner.lock().unwrap().steps["s0"].position(), 50);
+        let (bytes_per_second, seconds_left) = (3 << 20, Some(4));
+        bars.event(Event::Pace { step: "s0".into(), bytes: 50, total: Some(100), bytes_per_second, seconds_left });
+        assert_eq!(bars.inner.lock().unwrap().steps["s0"].prefix(), "3.0 MiB/s, 4.0 s left");
         for number in 0..20 {
             let outcome = if number == 1 { Outcome::Failed } else { Outcome::Done };
             bars.event(Event::End { step: format!("s{number}"), outcome, milliseconds: 1, error: None });

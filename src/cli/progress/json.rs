@@ -29,7 +29,7 @@ impl Watcher for Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::event::Outcome;
+    use crate::run::event::{Outcome, Refused};
 
     /// The format is a promise: a change here is a change for every reader.
     #[test]
@@ -56,6 +56,39 @@ mod tests {
             (
                 Event::Artifact { path: "out/r/Image".into(), bytes: 9, sha256: "ab".into() },
                 r#"{"event":"artifact","path":"out/r/Image","bytes":9,"sha256":"ab"}"#,
+            ),
+            (
+                Event::Device {
+                    path: "/dev/sdb".into(),
+                    model: "m".into(),
+                    serial: "s".into(),
+                    bus: "usb".into(),
+                    bytes: 8,
+                    removable: true,
+                    contents: "MBR".into(),
+                    refused: vec![Refused { reason: "mounted", text: "t".into() }],
+                },
+                r#"{"event":"device","path":"/dev/sdb","model":"m","serial":"s","bus":"usb","bytes":8,"removable":true,"contents":"MBR","refused":[{"reason":"mounted","text":"t"}]}"#,
+            ),
+            (
+                Event::Pace { step: "a".into(), bytes: 1, total: Some(9), bytes_per_second: 2, seconds_left: Some(4) },
+                r#"{"event":"pace","step":"a","bytes":1,"total":9,"bytes-per-second":2,"seconds-left":4}"#,
+            ),
+            (
+                Event::Pace { step: "a".into(), bytes: 1, total: None, bytes_per_second: 2, seconds_left: None },
+                r#"{"event":"pace","step":"a","bytes":1,"bytes-per-second":2}"#,
+            ),
+            (
+                Event::Flashed {
+                    image: "i".into(),
+                    device: "d".into(),
+                    written_bytes: 1,
+                    cleared_bytes: 2,
+                    compared_bytes: 3,
+                    repeated: 0,
+                    milliseconds: 4,
+                },
+                r#"{"event":"flashed","image":"i","device":"d","written-bytes":1,"cleared-bytes":2,"compared-bytes":3,"repeated":0,"milliseconds":4}"#,
             ),
             (
                 Event::Finished { done: 1, reused: 2, milliseconds: 3 },

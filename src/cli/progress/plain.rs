@@ -2,8 +2,9 @@
 
 use std::io::Write;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
-use super::{Summary, show_bytes, show_finished, show_time};
+use super::{Summary, show_bytes, show_finished, show_flashed, show_pace, show_time};
 use crate::run::event::{Event, Outcome, Watcher};
 
 /// Writes lines.
@@ -11,12 +12,17 @@ pub struct Plain {
     quiet: bool,
     verbose: u8,
     summary: Mutex<Summary>,
+    /// When a pace was told last.
+    paced: Mutex<Option<Instant>>,
 }
+
+/// Between two lines that tell how fast a step goes.
+const PACE: Duration = Duration::from_secs(10);
 
 impl Plain {
     /// Returns a writer that says less or more.
     pub fn new(quiet: bool, verbose: u8) -> Self {
-        Plain { quiet, verbose, summary: Mutex::default() }
+        Plain { quiet, verbose, summary: Mutex::default(), paced: Mutex::default() }
     }
 
     /// Returns the lines for an event.
@@ -40,6 +46,15 @@ impl Plain {
                 // All errors are printed once, at the end.
                 (Outcome::Failed, _) => format!("{step}: failed after {}", show_time(milliseconds)),
             },
+            Event::Device { path, model, bytes, .. } => format!("{path}: {model}, {}", show_bytes(bytes)),
+            Event::Pace { step, bytes, total, bytes_per_second, seconds_left } => {
+                if self.paced.lock().expect("no watcher panics").is_some_and(|last| last.elapsed() < PACE) {
+                    return Vec::new();
+                }
+                *self.paced.lock().expect("no watcher panics") = Some(Instant::now());
+                format!("{step}: {}", show_pace(bytes, total, bytes_per_second, seconds_left))
+            }
+            flashed @ Event::Flashed { .. } => show_flashed(&flashed),
             Event::Artifact { path, bytes, sha256 } => {
                 let line = format!("{path}: sha256 {sha256}");
                 summary.artifacts.push((path, bytes));
@@ -101,6 +116,33 @@ mod tests {
             "tutorial: 1 steps run, 1 reused (1.6 s)",
         ];
         assert_eq!(lines, wanted);
+    }
+
+    #[test]
+    fn a_flashing_is_told_in_lines() {
+        let plain = Plain::new(false, 0);
+        let pace = |done| Event::Pace {
+            step: "write".into(),
+            bytes: done,
+            total: Some(4 << 20),
+            bytes_per_second: 1 << 20,
+            seconds_left: Some(90),
+        };
+        assert_eq!(plain.lines(pace(1 << 20)), ["write: 1.0 MiB of 4.0 MiB (25 %), 1.0 MiB/s, 1 min 30 s left"]);
+        // Bars tell this ten times a second; a log wants it more rarely.
+        assert_eq!(plain.lines(pace(2 << 20)), [""; 0]);
+        let flashed = Event::Flashed {
+            image: "sd.img".into(),
+            device: "/dev/sdb".into(),
+            written_bytes: 4 << 20,
+            cleared_bytes: 1 << 20,
+            compared_bytes: 5 << 20,
+            repeated: 2,
+            milliseconds: 6100,
+        };
+        let wanted = "/dev/sdb holds sd.img: 4.0 MiB written, 1.0 MiB cleared, all read back and the same, 2 pieces \
+                      written again (6.1 s)";
+        assert_eq!(plain.lines(flashed), [wanted]);
     }
 
     #[test]
