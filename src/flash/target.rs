@@ -18,6 +18,10 @@ use crate::error::{Error, Kind, Result};
 pub trait Target: Sync {
     /// Returns how to call it.
     fn name(&self) -> &str;
+    /// Says whether it is a file, for which the disk below it can become full.
+    fn is_file(&self) -> bool {
+        false
+    }
     /// Returns its length as it is now, in bytes: 0 where the device has gone.
     fn size_bytes(&self) -> u64;
     /// Returns the grain of reading and writing.
@@ -103,6 +107,10 @@ impl Medium {
 impl Target for Medium {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn is_file(&self) -> bool {
+        !self.is_disk
     }
 
     fn size_bytes(&self) -> u64 {
@@ -219,6 +227,9 @@ pub fn failure(target: &dyn Target, promised: u64, doing: &str, offset: u64, err
         let (had, has) = (show_bytes(promised), show_bytes(size));
         let message = format!("{name} has shrunk: it had {had} ({promised} bytes), now it has {has} ({size} bytes)");
         return Error::new(Kind::Device, message);
+    }
+    if let Some(error) = error.filter(|error| target.is_file() && error.kind() == io::ErrorKind::StorageFull) {
+        return Error::io(format!("cannot write {name}"), io::Error::new(error.kind(), error.to_string()));
     }
     let ended = error.is_none_or(|error| error.kind() == io::ErrorKind::StorageFull);
     if ended {

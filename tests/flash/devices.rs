@@ -202,6 +202,25 @@ fn a_mounted_device_is_refused() {
     assert!(err.contains("All of it will be lost:\n    ext2 \"precious\""), "{err}");
 }
 
+#[test]
+fn a_full_disk_below_a_file_is_told() {
+    let folder = TempDir::new().unwrap();
+    let place = folder.path().to_str().unwrap();
+    if tool("mount", &["-t", "tmpfs", "-o", "size=3m", "none", place]).is_none() {
+        return;
+    }
+    let card = folder.path().join("card");
+    File::create(&card).unwrap().set_len(16 * MIB).unwrap();
+    let sample = usual();
+    let result = flash(&[sample.path.to_str().unwrap(), "--yes", card.to_str().unwrap()]);
+    let head = read(&card)[..4096].to_vec();
+    tool("umount", &[place]);
+    let (code, _, err) = result;
+    assert_eq!(code, 6, "{err}");
+    assert!(err.contains("the disk is full") || err.contains("No space left"), "{err}");
+    assert!(err.contains("card is unusable as it is") && head.iter().all(|byte| *byte == 0), "{err}");
+}
+
 /// Without `--yes`, and with nobody to ask: were the guard to fail, nothing would be written all the same.
 #[test]
 fn the_disk_of_the_running_system_is_refused() {
