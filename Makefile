@@ -8,7 +8,7 @@ TARGET   := aarch64-unknown-none-softfloat
 RUN_PACKAGES  := qemu-system-arm gcc libc6-dev
 TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binutils xz-utils zstd bzip2 make python3 faketime
 
-.PHONY: run test check conformance bench clean setup-bench setup-conformance setup-run setup-test setup-bare xenbuild
+.PHONY: run test check hypervisor conformance bench clean setup-bench setup-conformance setup-run setup-test setup-bare xenbuild
 
 run: setup-run xenbuild           ## build the tutorial's image and boot it; without a terminal, run its test
 	$(XENBUILD) run $(RECIPE)
@@ -21,7 +21,7 @@ test: setup-test setup-bare       ## every test but the long matrix, then the tu
 check: setup-bare                 ## format, lints with warnings denied on host and bare-metal code, docs, tidy
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked -p bootwrap-el3 --target $(TARGET) --profile bare -- -D warnings
+	cargo clippy --locked -p bootwrap-el3 -p hypervisor --target $(TARGET) --profile bare -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	cargo test --locked --test tidy
 
@@ -46,6 +46,14 @@ bench: setup-bench xenbuild       ## beside the tools a user would pick instead:
 	$(XENBUILD) image $(RECIPE)
 	cargo build --locked --release -p imagegen --example mkext
 	XENBUILD_BENCH_IMAGE=$(CURDIR)/out/tutorial/rootfs.img cargo bench --locked -p imagegen --bench ext
+
+# The image, flat, as a loader wants it, and its ELF, which knows the names of addresses.
+BARE := target/$(TARGET)/bare/hypervisor
+hypervisor: setup-bare            ## the hypervisor itself: out/hypervisor/hypervisor.bin and .elf
+	cargo build --locked -p hypervisor --target $(TARGET) --profile bare
+	mkdir -p out/hypervisor
+	cp $(BARE) out/hypervisor/hypervisor.elf
+	objcopy -I elf64-little -O binary $(BARE) out/hypervisor/hypervisor.bin
 
 clean:
 	rm -rf out target

@@ -1,0 +1,137 @@
+//! The other CPUs: how the firmware starts them (PSCI, or a spin table), and calls to the firmware.
+#![expect(unsafe_code, reason = "calls to the firmware, and what another CPU reads before Rust runs there")]
+
+use core::arch::asm;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+
+use super::registers::{instruction, read, write};
+use super::{cache, layout, stage1};
+use crate::arch::CPUS_MAX;
+
+/// What entry.S gives the next CPU: translation root, top of the stack, number.
+#[repr(C)]
+pub struct Secondary {
+    root: AtomicU64,
+    stack: AtomicU64,
+    number: AtomicU64,
+}
+
+/// One CPU is started at a time.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".data.secondary")]
+pub static SECONDARY: Secondary =
+    Secondary { root: AtomicU64::new(1), stack: AtomicU64::new(0), number: AtomicU64::new(0) };
+
+static AFFINITIES: [AtomicU64; CPUS_MAX] = [const { AtomicU64::new(0) }; CPUS_MAX];
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+unsafe extern "C" {
+    fn secondary_start();
+}
+
+/// How a CPU is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// PSCI, by SMC or, where `hvc`, by HVC (which EL2 cannot use; kept to say so).
+    Psci {
+        /// Whether the device tree says HVC.
+        hvc: bool,
+    },
+    /// By writing the entry to this address.
+    SpinTable(u64),
+}
+
+/// MPIDR's affinity fields.
+pub const AFFINITY: u64 = 0xff_00ff_ffff;
+
+/// Gives the CPU that calls its number, first thing.
+pub fn name(number: usize) {
+    write!("tpidr_el2", number as u64);
+}
+
+/// Counts the CPU that calls among those that run, once it is ready.
+pub fn start(number: usize) {
+    name(number);
+    AFFINITIES[number].store(read!("mpidr_el1") & AFFINITY, Relaxed);
+    COUNT.fetch_add(1, Release);
+}
+
+/// Returns how many CPUs run.
+pub fn count() -> usize {
+    COUNT.load(Acquire)
+}
+
+/// Returns MPIDR's affinity fields of the CPU that calls.
+pub fn own_affinity() -> u64 {
+    read!("mpidr_el1") & AFFINITY
+}
+
+/// Returns a CPU's affinity fields.
+pub fn affinity(number: usize) -> u64 {
+    AFFINITIES[number].load(Relaxed)
+}
+
+/// Starts the CPU with this affinity as `number`, on a stack of `STACK_SIZE` bytes at `stack` (physical), and waits until it runs.
+///
+/// # Errors
+/// The firmware's complaint, or that the CPU was not heard of within a second.
+pub fn start_other(number: usize, affinity: u64, way: Way, stack: u64) -> Result<(), &'static str> {
+    let top = stage1::map_stack(number, stack);
+    SECONDARY.root.store(stage1::root(), Relaxed);
+    SECONDARY.stack.store(top, Relaxed);
+    SECONDARY.number.store(number as u64, Relaxed);
+    // It reads them with its MMU on but maybe before its caches are coherent with ours.
+    instruction!("dsb sy");
+    let entry = layout::physical_of_image(secondary_start as *const () as u64);
+    let before = count();
+    match way {
+        Way::Psci { hvc: true } => return Err("its firmware is said to be called by HVC, which does not leave EL2"),
+        Way::Psci { hvc: false } => match firmware([0xc400_0003, affinity, entry, 0]) as i64 {
+            0 => {}
+            -2 => return Err("PSCI says: invalid parameters"),
+            -3 => return Err("PSCI says: denied"),
+            -4 => return Err("PSCI says: already on"),
+            _ => return Err("PSCI refuses"),
+        },
+        Way::SpinTable(address) => {
+            // SAFETY: the device tree says that this word is there for an entry address.
+            unsafe { (layout::pointer(address) as *mut u64).write_volatile(entry) };
+            cache::clean_and_invalidate(address, 8);
+            instruction!("sev");
+        }
+    }
+    let limit = super::timer::now() + super::timer::frequency();
+    while count() == before {
+        if super::timer::now() > limit {
+            return Err("it does not answer");
+        }
+        core::hint::spin_loop();
+    }
+    Ok(())
+}
+
+/// Calls the firmware: SMC #0 with these arguments (ARM DEN 0028).
+pub fn firmware(arguments: [u64; 4]) -> u64 {
+    let result;
+    // SAFETY: only calls of PSCI and of SMCCC's architecture range are made; they change nothing but x0 to x17.
+    unsafe {
+        asm!(
+            "smc #0",
+            inlateout("x0") arguments[0] => result, inlateout("x1") arguments[1] => _, inlateout("x2") arguments[2] => _,
+            inlateout("x3") arguments[3] => _, lateout("x4") _, lateout("x5") _, lateout("x6") _, lateout("x7") _,
+            lateout("x8") _, lateout("x9") _, lateout("x10") _, lateout("x11") _, lateout("x12") _, lateout("x13") _,
+            lateout("x14") _, lateout("x15") _, lateout("x16") _, lateout("x17") _, options(nostack)
+        );
+    }
+    result
+}
+
+/// Switches the machine off (PSCI SYSTEM_OFF). Returns if that fails.
+pub fn system_off() {
+    firmware([0x8400_0008, 0, 0, 0]);
+}
+
+/// Starts the machine anew (PSCI SYSTEM_RESET). Returns if that fails.
+pub fn system_reset() {
+    firmware([0x8400_0009, 0, 0, 0]);
+}

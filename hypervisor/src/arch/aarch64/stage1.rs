@@ -1,0 +1,204 @@
+//! EL2's own translation: code read-only, everything else not executable, guards unmapped (DDI 0487, chapter D8).
+#![expect(unsafe_code, reason = "tables the MMU reads, and the registers that name them")]
+
+use core::cell::UnsafeCell;
+
+use super::layout::{self, DEVICES, DEVICES_END, DIRECT, IMAGE, STACK_SIZE, STACK_STRIDE, STACKS};
+use super::lock::Lock;
+use super::registers::{instruction, read};
+
+/// Attribute 0: normal memory, write-back; 1: Device-nGnRE.
+pub const MAIR: u64 = 0x04ff;
+/// 48 bits, 4 KiB pages, tables cached and inner shareable; bits 31 and 23 are RES1. The size of physical addresses is added.
+pub const TCR: u64 = 1 << 31 | 1 << 23 | 3 << 12 | 1 << 10 | 1 << 8 | 16;
+/// RES1 bits, MMU, caches, aligned stacks. Without WXN, for the first tables are neither.
+pub const SCTLR_FIRST: u64 = SCTLR_RES1 | 1 << 12 | 1 << 3 | 1 << 2 | 1;
+const SCTLR_RES1: u64 = 0x30c5_0830;
+const SCTLR_WXN: u64 = 1 << 19;
+
+const VALID: u64 = 1;
+const TABLE_OR_PAGE: u64 = 2;
+const EL2: u64 = 1 << 6;
+const READ_ONLY: u64 = 1 << 7;
+const INNER_SHAREABLE: u64 = 3 << 8;
+const ACCESSED: u64 = 1 << 10;
+const EXECUTE_NEVER: u64 = 1 << 54;
+const ADDRESS: u64 = 0xffff_ffff_f000;
+
+/// What a mapping is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Code,
+    Constant,
+    Data,
+    Device,
+}
+
+impl Kind {
+    fn attributes(self) -> u64 {
+        VALID
+            | EL2
+            | ACCESSED
+            | match self {
+                Kind::Code => INNER_SHAREABLE | READ_ONLY,
+                Kind::Constant => INNER_SHAREABLE | READ_ONLY | EXECUTE_NEVER,
+                Kind::Data => INNER_SHAREABLE | EXECUTE_NEVER,
+                Kind::Device => 1 << 2 | 2 << 8 | EXECUTE_NEVER,
+            }
+    }
+}
+
+/// Tables are made while booting and never given back; this many are enough for about a dozen banks of memory.
+const TABLES: usize = 40;
+
+#[repr(C, align(4096))]
+struct Pool(UnsafeCell<[[u64; 512]; TABLES]>);
+// SAFETY: reached through `Tables` only, which is locked.
+unsafe impl Sync for Pool {}
+static POOL: Pool = Pool(UnsafeCell::new([[0; 512]; TABLES]));
+
+/// How many tables are in use (the first is the root), and the next free address for a device.
+struct Tables {
+    used: usize,
+    device: u64,
+}
+static TABLES_STATE: Lock<Tables> = Lock::new(Tables { used: 0, device: DEVICES });
+
+impl Tables {
+    fn physical(index: usize) -> u64 {
+        layout::physical_of_image(POOL.0.get() as u64) + index as u64 * 4096
+    }
+
+    fn entry(&mut self, table: usize, index: usize) -> &mut u64 {
+        // SAFETY: the lock is held, and the reference borrows `self`. The MMU reads these words too, which is what they are for; it
+        // sees each 64-bit store whole.
+        unsafe { &mut (*POOL.0.get())[table][index] }
+    }
+
+    fn add(&mut self) -> usize {
+        assert!(self.used < TABLES, "too many pieces of memory for EL2's tables");
+        self.used += 1;
+        self.used - 1
+    }
+
+    /// Maps what is not mapped yet.
+    fn map(&mut self, mut address: u64, mut physical: u64, size: u64, kind: Kind) {
+        let end = address + size;
+        assert!(
+            address.is_multiple_of(4096) && physical.is_multiple_of(4096) && size.is_multiple_of(4096),
+            "not whole pages"
+        );
+        while address < end {
+            let mut table = 0;
+            let mut level = 0;
+            loop {
+                let span = 1 << (39 - 9 * level);
+                let index = (address / span % 512) as usize;
+                let fits =
+                    level > 0 && address.is_multiple_of(span) && physical.is_multiple_of(span) && end - address >= span;
+                if fits || level == 3 {
+                    let entry = self.entry(table, index);
+                    assert!(*entry == 0, "{address:#x} is mapped already");
+                    *entry = physical | kind.attributes() | if level == 3 { TABLE_OR_PAGE } else { 0 };
+                    address += span;
+                    physical += span;
+                    break;
+                }
+                let entry = *self.entry(table, index);
+                table = if entry == 0 {
+                    let new = self.add();
+                    *self.entry(table, index) = Tables::physical(new) | VALID | TABLE_OR_PAGE;
+                    new
+                } else {
+                    assert!(entry & TABLE_OR_PAGE != 0, "{address:#x} is mapped already");
+                    ((entry & ADDRESS) - Tables::physical(0)) as usize / 4096
+                };
+                level += 1;
+            }
+        }
+        // New mappings need no invalidation, only that the walker sees them.
+        instruction!("dsb ish");
+        instruction!("isb");
+    }
+}
+
+/// Makes the lasting tables, with the pieces of `memory` (address, size) beside the image, and goes over to them.
+pub fn start(memory: impl Iterator<Item = (u64, u64)>) {
+    let image = layout::image();
+    let (physical, size) = layout::image_physical();
+    let at = |address: u64| address - IMAGE + physical;
+    let mut tables = TABLES_STATE.lock();
+    assert_eq!(tables.add(), 0);
+    let mut map = |from: u64, to: u64, kind| tables.map(from, at(from), to - from, kind);
+    map(image.start, image.text_end, Kind::Code);
+    map(image.text_end, image.rodata_end, Kind::Constant);
+    map(image.rodata_end, image.guard, Kind::Data);
+    map(image.guard + STACK_SIZE, image.end, Kind::Data);
+    for (start, length) in memory {
+        // What the image lies in is reached through the image's own mapping alone.
+        let end = start + length;
+        let (before, after) = (end.min(physical), start.max(physical + size));
+        if start < before {
+            tables.map(DIRECT + start, start, before - start, Kind::Data);
+        }
+        if after < end {
+            tables.map(DIRECT + after, after, end - after, Kind::Data);
+        }
+    }
+    drop(tables);
+    use_tables();
+}
+
+/// Returns the root's physical address, for TTBR0_EL2.
+pub fn root() -> u64 {
+    Tables::physical(0)
+}
+
+/// Goes over to the lasting tables.
+fn use_tables() {
+    let sctlr = SCTLR_FIRST | SCTLR_WXN;
+    // SAFETY: the lasting tables map the code that runs, its data and its stack where they are, by pages as the first ones do.
+    unsafe {
+        core::arch::asm!(
+            "msr ttbr0_el2, {root}", "isb", "tlbi alle2", "dsb nsh", "isb", "msr sctlr_el2, {sctlr}", "isb",
+            root = in(reg) root(), sctlr = in(reg) sctlr, options(nostack, preserves_flags)
+        );
+    }
+}
+
+/// Completes the change on a CPU that entry.S has already moved to the lasting tables.
+pub fn start_secondary() {
+    use_tables();
+}
+
+/// Maps a device's registers and returns where.
+pub fn map_device(physical: u64, size: u64) -> u64 {
+    let first = physical & !4095;
+    let length = (physical + size).next_multiple_of(4096) - first;
+    let mut tables = TABLES_STATE.lock();
+    // The same place inside 2 MiB, so that blocks can be used.
+    let address = tables.device.next_multiple_of(2 << 20) + first % (2 << 20);
+    assert!(address + length <= DEVICES_END, "no room for registers at {physical:#x}");
+    tables.device = address + length;
+    tables.map(address, first, length, Kind::Device);
+    address + physical % 4096
+}
+
+/// Maps the stack of a CPU that is not the first, out of `STACK_SIZE` bytes at `physical`, and returns its top.
+pub fn map_stack(cpu: usize, physical: u64) -> u64 {
+    let top = STACKS + (cpu as u64 + 1) * STACK_STRIDE;
+    TABLES_STATE.lock().map(top - STACK_SIZE, physical, STACK_SIZE, Kind::Data);
+    top
+}
+
+/// Returns the bits of physical addresses that the CPU has.
+pub fn physical_bits() -> u32 {
+    match read!("id_aa64mmfr0_el1") & 15 {
+        0 => 32,
+        1 => 36,
+        2 => 40,
+        3 => 42,
+        4 => 44,
+        _ => 48,
+    }
+}

@@ -1,0 +1,395 @@
+//! The machine of host tests: the same names over plain memory, so that what stands above `arch` runs in tests, on several CPUs too.
+//!
+//! There is one machine; a thread says which CPU it is. What the real machine would do to its tables is recorded, for tests to judge.
+
+use core::cell::{Cell, RefCell};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+use alloc::vec::Vec;
+
+use super::{Context, Exit};
+
+/// Where memory begins.
+pub const MEMORY: u64 = 0x4000_0000;
+/// How much there is.
+pub const MEMORY_SIZE: u64 = 64 << 20;
+
+/// Mutual exclusion, as on the machine.
+#[derive(Debug, Default)]
+pub struct Lock<T: ?Sized>(Mutex<T>);
+
+/// The right to a locked value.
+pub type Guard<'a, T> = MutexGuard<'a, T>;
+
+impl<T> Lock<T> {
+    /// Returns a lock that nobody holds.
+    pub const fn new(value: T) -> Lock<T> {
+        Lock(Mutex::new(value))
+    }
+}
+
+impl<T: ?Sized> Lock<T> {
+    /// Waits for the lock. A test that failed while it held one spoils nothing for the others.
+    pub fn lock(&self) -> Guard<'_, T> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Takes the lock if nobody holds it.
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        self.0.try_lock().ok()
+    }
+}
+
+/// A value that is set once.
+#[derive(Debug, Default)]
+pub struct Once<T>(OnceLock<T>);
+
+impl<T> Once<T> {
+    /// Returns one that is not set.
+    pub const fn new() -> Once<T> {
+        Once(OnceLock::new())
+    }
+
+    /// Sets it. Panics if it is set already.
+    pub fn set(&self, value: T) -> &T {
+        assert!(self.0.set(value).is_ok(), "set twice");
+        self.0.get().expect("just set")
+    }
+
+    /// Returns it, if it is set.
+    pub fn get(&self) -> Option<&T> {
+        self.0.get()
+    }
+}
+
+std::thread_local! {
+    static CPU: Cell<usize> = const { Cell::new(0) };
+    static RECORD: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
+}
+
+/// What the MMU would have noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A descriptor was written: address, what it was, what it is.
+    Descriptor(u64, u64, u64),
+    /// Stores became visible to walks.
+    Publish,
+    /// A page, and all that was combined with it, was forgotten.
+    Invalidate(u64),
+    /// A whole guest was forgotten.
+    InvalidateAll,
+}
+
+/// Takes what this thread did since the last time.
+pub fn take_record() -> Vec<Event> {
+    RECORD.take()
+}
+
+fn record(event: Event) {
+    RECORD.with_borrow_mut(|record| record.push(event));
+}
+
+/// Returns the number of the CPU that this thread is.
+pub fn cpu() -> usize {
+    CPU.get()
+}
+
+/// Makes this thread another CPU.
+pub fn become_cpu(number: usize) {
+    CPU.set(number);
+}
+
+/// Returns memory's first byte. Words, so that tables are aligned; a page more, so that pages are.
+fn memory() -> usize {
+    static START: OnceLock<usize> = OnceLock::new();
+    *START.get_or_init(|| {
+        let words = alloc::vec![0u64; (MEMORY_SIZE as usize + 4096) / 8];
+        let start = alloc::boxed::Box::leak(words.into_boxed_slice()).as_mut_ptr().expose_provenance();
+        start.next_multiple_of(4096)
+    })
+}
+
+/// Returns where physical memory can be touched.
+pub fn pointer(physical: u64) -> *mut u8 {
+    assert!((MEMORY..MEMORY + MEMORY_SIZE).contains(&physical), "physical address {physical:#x} is out of reach");
+    core::ptr::with_exposed_provenance_mut(memory() + (physical - MEMORY) as usize)
+}
+
+/// Returns the physical address of something that [`pointer()`] gave.
+pub fn physical(pointer: *const u8) -> u64 {
+    (pointer.addr() - memory()) as u64 + MEMORY
+}
+
+/// A guest's virtual addresses are its physical ones, and these the machine's; the first page is mapped nowhere, the last read-only.
+pub fn translate(address: u64, write: bool) -> Option<u64> {
+    let last = MEMORY + MEMORY_SIZE - 4096;
+    let readable = (MEMORY..MEMORY + MEMORY_SIZE).contains(&address);
+    (readable && !(write && address >= last)).then_some(address)
+}
+
+/// Sleeps: nothing will come.
+pub fn wait_for_interrupt() {
+    std::thread::yield_now();
+}
+
+/// Ends.
+pub fn stop() -> ! {
+    panic!("the machine stopped")
+}
+
+/// Data caches, which memory here has none of.
+pub mod cache {
+    /// Writes back.
+    pub fn clean(_address: u64, _size: u64) {}
+    /// Writes back and forgets.
+    pub fn clean_and_invalidate(_address: u64, _size: u64) {}
+    /// Forgets.
+    pub fn invalidate(_address: u64, _size: u64) {}
+    /// Makes instruction fetches see what was written.
+    pub fn synchronise_code() {}
+}
+
+/// Virtual addresses.
+pub mod layout {
+    /// Where the image would be.
+    pub const IMAGE: u64 = 0x3f80_0000_0000;
+
+    /// Where the image would lie, and its size.
+    pub fn image_physical() -> (u64, u64) {
+        (super::MEMORY, 0)
+    }
+}
+
+/// Registers of devices: none.
+pub mod mmio {
+    /// The registers of one device.
+    #[derive(Debug, Clone, Copy)]
+    pub struct Region;
+
+    impl Region {
+        /// Maps nothing.
+        pub fn map(_physical: u64, _size: u64) -> Region {
+            Region
+        }
+        /// Reads zero.
+        pub fn read32(&self, _offset: u64) -> u32 {
+            0
+        }
+        /// Writes nothing.
+        pub fn write32(&self, _offset: u64, _value: u32) {}
+        /// Reads zero.
+        pub fn read8(&self, _offset: u64) -> u8 {
+            0
+        }
+        /// Writes nothing.
+        pub fn write8(&self, _offset: u64, _value: u8) {}
+    }
+}
+
+/// The other CPUs.
+pub mod smp {
+    /// How a CPU is started.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub enum Way {
+        /// PSCI, by HVC or SMC.
+        Psci {
+            /// Whether by HVC.
+            hvc: bool,
+        },
+        /// By writing the entry to this address.
+        SpinTable(u64),
+    }
+
+    /// MPIDR's affinity fields.
+    pub const AFFINITY: u64 = 0xff_00ff_ffff;
+
+    /// Returns how many CPUs run.
+    pub fn count() -> usize {
+        4
+    }
+
+    /// The machine is switched off.
+    pub fn system_off() {}
+
+    /// The machine starts anew.
+    pub fn system_reset() {}
+}
+
+/// Guests' translation: what is done to it is recorded.
+pub mod stage2 {
+    use super::{Event, record};
+
+    /// Returns how many bits a guest physical address has.
+    pub fn address_bits() -> u32 {
+        40
+    }
+
+    /// Sets up this CPU for guests.
+    pub fn start(_bits: u32, _level: u32) {}
+
+    /// Orders stores to tables before what follows.
+    pub fn publish() {
+        record(Event::Publish);
+    }
+
+    /// Notes that a descriptor was written.
+    pub fn wrote(address: u64, before: u64, after: u64) {
+        record(Event::Descriptor(address, before, after));
+    }
+
+    /// Forgets a page.
+    pub fn invalidate(_vttbr: u64, page: u64) {
+        record(Event::Invalidate(page));
+    }
+
+    /// Forgets a guest.
+    pub fn invalidate_all(_vttbr: u64) {
+        record(Event::InvalidateAll);
+    }
+}
+
+/// Timers: time stands still unless a test moves it.
+pub mod timer {
+    use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+    static NOW: AtomicU64 = AtomicU64::new(1000);
+
+    /// Returns the physical count.
+    pub fn now() -> u64 {
+        NOW.load(SeqCst)
+    }
+
+    /// Returns counts per second.
+    pub fn frequency() -> u64 {
+        62_500_000
+    }
+
+    /// Asks for an interrupt that does not come.
+    pub fn set_deadline(_deadline: Option<u64>) {}
+
+    /// Prepares this CPU.
+    pub fn start() {}
+}
+
+/// The physical interrupt controller: silent.
+pub mod gic {
+    use crate::arch::ListRegister;
+
+    /// The SGI that makes a CPU look at what is new for it.
+    pub const KICK: u32 = 0;
+
+    /// Prepares the interface of the CPU that calls.
+    ///
+    /// # Errors
+    /// None.
+    pub fn start_cpu(_private: &[u32]) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// Returns how many interrupts there are.
+    pub fn interrupts() -> u32 {
+        256
+    }
+    /// Returns the bits of identifiers.
+    pub fn identifier_bits() -> u32 {
+        16
+    }
+    /// Returns how many list registers there are.
+    pub fn list_registers() -> usize {
+        4
+    }
+    /// Takes no interrupt.
+    pub fn acknowledge() -> Option<u32> {
+        None
+    }
+    /// Drops a priority.
+    pub fn drop_priority(_interrupt: u32) {}
+    /// Deactivates.
+    pub fn deactivate(_interrupt: u32) {}
+    /// Enables or disables an SPI.
+    pub fn enable(_interrupt: u32, _enabled: bool) {}
+    /// Makes active or not.
+    pub fn set_active(_interrupt: u32, _active: bool) {}
+    /// Makes pending or not.
+    pub fn set_pending(_interrupt: u32, _pending: bool) {}
+    /// Says whether an SPI is an edge.
+    pub fn set_edge(_interrupt: u32, _edge: bool) {}
+    /// Kicks another CPU.
+    pub fn kick(_cpu: usize) {}
+    /// Fills a list register.
+    pub fn write_list(_index: usize, _content: Option<ListRegister>) {}
+    /// Reads an empty list register.
+    pub fn read_list(_index: usize) -> (bool, bool) {
+        (false, false)
+    }
+    /// Asks for a maintenance interrupt.
+    pub fn notify_when_empty(_on: bool) {}
+}
+
+/// A vCPU's registers: those that code above looks at.
+pub mod vcpu {
+    use super::{Context, Exit};
+
+    /// EL1 with its own stack pointer, everything masked.
+    pub const PSTATE_RESET: u64 = 0x3c5;
+
+    /// System registers that are looked at.
+    #[derive(Debug, Clone, Default)]
+    pub struct Registers {
+        /// Virtual timer's control.
+        pub cntv_ctl: u64,
+        /// Virtual timer's compare value.
+        pub cntv_cval: u64,
+    }
+
+    /// What is kept of a vCPU while it is not on a CPU.
+    #[derive(Debug, Clone)]
+    pub struct Saved {
+        /// System registers.
+        pub registers: Registers,
+        /// MPIDR_EL1 as the guest reads it.
+        pub mpidr: u64,
+        /// Tables and identifier of the guest.
+        pub vttbr: u64,
+        /// Physical count at which the virtual count is 0.
+        pub time_offset: u64,
+    }
+
+    impl Saved {
+        /// Returns a vCPU as it is at reset.
+        pub fn new(mpidr: u64, vttbr: u64, time_offset: u64) -> Saved {
+            Saved { registers: Registers::default(), mpidr, vttbr, time_offset }
+        }
+        /// Loads nothing.
+        pub fn load(&self) {}
+        /// Saves nothing.
+        pub fn save(&mut self) {}
+    }
+
+    /// A guest that never starts.
+    pub fn enter(_context: &mut Context) -> Exit {
+        Exit::Interrupt
+    }
+
+    /// Notes the syndrome where tests find it: in x0's place of the program counter.
+    pub fn inject(context: &mut Context, syndrome: u64, _far: Option<u64>) {
+        context.pc = syndrome;
+    }
+
+    /// Returns the identification of a CPU that has everything.
+    pub fn identification() -> [[u64; 8]; 8] {
+        [[u64::MAX; 8]; 8]
+    }
+}
+
+/// Starts memory, once, for all tests: half of it free.
+#[cfg(test)]
+pub fn start_memory() {
+    use crate::memory::frames;
+    static STARTED: OnceLock<()> = OnceLock::new();
+    STARTED.get_or_init(|| {
+        let table = frames::table_size(MEMORY_SIZE).next_multiple_of(4096);
+        frames::start(&[(MEMORY, MEMORY + MEMORY_SIZE)], MEMORY);
+        frames::add(MEMORY + table, MEMORY + MEMORY_SIZE);
+    });
+}

@@ -1,0 +1,141 @@
+//! Boots: takes the machine, step by step, builds Dom0, and runs it.
+#![expect(unsafe_code, reason = "symbols that the assembly calls, and the device tree as the assembly mapped it")]
+
+use fdt::Fdt;
+use hypervisor::arch::{gic, layout, smp, stage1, stage2};
+use hypervisor::hypercall::{sched_op, xen_version};
+use hypervisor::machine::{self, Machine};
+use hypervisor::memory::frames;
+use hypervisor::{console, domain, info, run, schedule, warning};
+
+/// Where entry.S has mapped the device tree, by its place inside 2 MiB.
+const TREE: u64 = layout::IMAGE + (2 << 20);
+
+/// Bytes that the hypervisor allocates from while it boots.
+const BOOT_HEAP: u64 = 8 << 20;
+
+/// Called by entry.S on the first CPU, with the physical addresses of the image and of the device tree.
+#[unsafe(no_mangle)]
+extern "C" fn hypervisor_main(image: u64, tree: u64) -> ! {
+    layout::set_image_physical(image);
+    smp::start(0);
+    let (memory, size) = take_memory(tree);
+    let fdt = Fdt::new(frames::view(tree, size)).expect("the device tree was read before");
+    let machine = Machine::read(&fdt).expect("this machine is not understood");
+    start_console(&machine);
+    say_hello(&machine);
+    start_interrupts(&machine);
+    start_other_cpus(&machine);
+    sched_op::start(machine.options.no_reboot);
+    xen_version::start(xen_version::Told { version: machine.options.version, arguments: machine.arguments.clone() });
+    let dom0 = domain::build::dom0(&machine, &fdt, &memory).expect("Domain 0 cannot be built");
+    give_back(&memory);
+    let (frames, free) = frames::counts();
+    info!("memory: {} KiB, of which {} KiB are free", frames * 4, free * 4);
+    schedule::start(&dom0, 0);
+    run::forever()
+}
+
+/// Finds memory, maps it, and starts the frame allocator; returns what there is, and the device tree's size.
+fn take_memory(tree: u64) -> (machine::Memory, u64) {
+    let mapped = (TREE + tree % (2 << 20)) as *const u8;
+    // SAFETY: entry.S mapped two blocks of 2 MiB from there on as far as the tree's own size says.
+    let header = unsafe { core::slice::from_raw_parts(mapped, 8) };
+    let size = u64::from(u32::from_be_bytes([header[4], header[5], header[6], header[7]]));
+    assert!(header[..4] == [0xd0, 0x0d, 0xfe, 0xed] && size <= 2 << 20, "no device tree at {tree:#x}");
+    // SAFETY: as above.
+    let fdt = Fdt::new(unsafe { core::slice::from_raw_parts(mapped, size as usize) }).expect("device tree");
+    let mut memory = machine::memory(&fdt, tree).expect("memory is in too many pieces");
+    let pieces = memory.usable.as_slice();
+    stage1::start(pieces.iter().map(|&(start, end)| (start, end - start)));
+
+    let mut free = memory.usable.clone();
+    let (image, image_size) = layout::image_physical();
+    free.remove(image, image + image_size).expect("memory is in too many pieces");
+    for &(start, end) in memory.boot.as_slice() {
+        free.remove(start, end).expect("memory is in too many pieces");
+    }
+    let table = frames::table_size(pieces.iter().map(|(start, end)| end - start).sum()).next_multiple_of(4096);
+    let at = free.take_top(table, 4096).expect("no memory for the frame table");
+    frames::start(pieces, at);
+    free.align(4096);
+    // What the hypervisor needs for itself comes from one end, so that Dom0's memory is in few pieces.
+    let size = BOOT_HEAP.min((free.as_slice().iter().map(|(start, end)| end - start).sum::<u64>() / 8) & !4095);
+    let heap = free.take_top(size, 4096).expect("no memory for the heap");
+    frames::add(heap, heap + size);
+    memory.later = free;
+    (memory, size)
+}
+
+fn start_console(machine: &Machine) {
+    console::set_level(machine.options.level);
+    machine.uart.iter().for_each(console::start);
+}
+
+fn say_hello(machine: &Machine) {
+    let (image, size) = layout::image_physical();
+    info!("xenbuild hypervisor {}", env!("CARGO_PKG_VERSION"));
+    info!("image: {size:#x} bytes at {image:#x}, executed at {:#x}", layout::IMAGE);
+    machine.options.unknown.iter().for_each(|word| warning!("command line: {word:?} is not understood"));
+}
+
+fn start_interrupts(machine: &Machine) {
+    let place = gic::Place {
+        distributor: machine.gic.distributor,
+        redistributors: &machine.gic.redistributors,
+        stride: machine.gic.stride,
+    };
+    gic::start(&place).expect("interrupt controller");
+    let uart = machine.uart.as_ref().and_then(|uart| uart.interrupt);
+    run::start(run::Own {
+        timer: machine.timer[3],
+        virtual_timer: machine.timer[2],
+        maintenance: machine.gic.maintenance,
+        uart,
+    });
+    run::start_cpu(stage2::address_bits()).expect("interrupt interface of the first CPU");
+    if let Some(interrupt) = uart {
+        gic::enable(interrupt, true);
+        console::listen();
+    }
+}
+
+fn start_other_cpus(machine: &Machine) {
+    let own = smp::own_affinity();
+    for cpu in machine.cpus.iter().filter(|cpu| cpu.affinity != own) {
+        let Some(way) = cpu.way else {
+            warning!("CPU {:#x}: the device tree does not say how to start it", cpu.affinity);
+            continue;
+        };
+        let number = smp::count();
+        let Some(stack) = frames::allocate(layout::STACK_SIZE.ilog2() - 12) else { break };
+        if let Err(complaint) = smp::start_other(number, cpu.affinity, way, stack.address()) {
+            warning!("CPU {:#x}: {complaint}", cpu.affinity);
+            // Should it come late, it finds its stack.
+            break;
+        }
+    }
+    info!("{} CPU(s)", smp::count());
+}
+
+/// Frees what only the boot needed and Dom0 did not get.
+fn give_back(memory: &machine::Memory) {
+    for &(start, end) in memory.boot.as_slice() {
+        for frame in start / 4096..end / 4096 {
+            let frame = hypervisor::memory::Mfn(frame);
+            if frames::is_memory(frame) && frames::owner_of(frame).is_none() {
+                frames::free(frame, 0);
+            }
+        }
+    }
+}
+
+/// Called by entry.S on every other CPU, with its number.
+#[unsafe(no_mangle)]
+extern "C" fn hypervisor_secondary(number: u64) -> ! {
+    stage1::start_secondary();
+    smp::name(number as usize);
+    run::start_cpu(stage2::address_bits()).expect("interrupt interface of another CPU");
+    smp::start(number as usize);
+    run::forever()
+}

@@ -1,0 +1,140 @@
+//! The firmware that guests see: PSCI 1.1 (ARM DEN 0022) and the calls of SMCCC 1.1 (ARM DEN 0028).
+
+use crate::arch::vcpu::{PSTATE_RESET, Saved};
+use crate::arch::{Context, smp};
+use crate::domain::vcpu::Status;
+use crate::hypercall::sched_op;
+use crate::run::{self, Caller, Then};
+use crate::schedule;
+
+const SUCCESS: i64 = 0;
+const NOT_SUPPORTED: i64 = -1;
+const INVALID_PARAMETERS: i64 = -2;
+const ALREADY_ON: i64 = -4;
+const INVALID_ADDRESS: i64 = -9;
+
+const VERSION: u32 = 0x8400_0000;
+const CPU_SUSPEND_32: u32 = 0x8400_0001;
+const CPU_SUSPEND: u32 = 0xc400_0001;
+const CPU_OFF: u32 = 0x8400_0002;
+const CPU_ON_32: u32 = 0x8400_0003;
+const CPU_ON: u32 = 0xc400_0003;
+const AFFINITY_INFO_32: u32 = 0x8400_0004;
+const AFFINITY_INFO: u32 = 0xc400_0004;
+const MIGRATE_INFO_TYPE: u32 = 0x8400_0006;
+const SYSTEM_OFF: u32 = 0x8400_0008;
+const SYSTEM_RESET: u32 = 0x8400_0009;
+const FEATURES: u32 = 0x8400_000a;
+const SMCCC_VERSION: u32 = 0x8000_0000;
+const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
+const WORKAROUND_1: u32 = 0x8000_8000;
+const WORKAROUND_3: u32 = 0x8000_3fff;
+/// PSCI 0.1, whose numbers the device tree gives.
+const OLD_CPU_OFF: u32 = 1;
+const OLD_CPU_ON: u32 = 2;
+/// The standard hypervisor service of Xen: count, identifier, revision.
+const HYPERVISOR: [u32; 3] = [0x8500_ff00, 0x8500_ff01, 0x8500_ff03];
+/// Standard secure services: count, identifier, revision.
+const STANDARD: [u32; 3] = [0x8400_ff00, 0x8400_ff01, 0x8400_ff03];
+/// a71812dc-c698-4369-9acf-79d18ddee667, four bytes to a register.
+const HYPERVISOR_ID: [u64; 4] = [0xdc12_18a7, 0x6943_98c6, 0xd179_cf9a, 0x67e6_de8d];
+/// f863386f-4b39-4cbd-9220-ce1641e59f6f.
+const STANDARD_ID: [u64; 4] = [0x6f38_63f8, 0xbd4c_394b, 0x16ce_2092, 0x6f9f_e541];
+
+/// Answers HVC #0 or SMC #0.
+pub fn call(caller: &mut Caller<'_>) -> Then {
+    let x = &caller.state.context.x;
+    let (function, [one, two, three]) = (x[0] as u32, [x[1], x[2], x[3]]);
+    let narrow = |value: u64| value & 0xffff_ffff;
+    let result = match function {
+        VERSION => 0x1_0001,
+        CPU_SUSPEND | CPU_SUSPEND_32 => {
+            caller.state.context.x[0] = SUCCESS as u64;
+            return run::wait(caller);
+        }
+        CPU_OFF | OLD_CPU_OFF => return Then::Off,
+        CPU_ON => cpu_on(caller, one, two, three),
+        CPU_ON_32 => cpu_on(caller, narrow(one), narrow(two), narrow(three)),
+        OLD_CPU_ON => match cpu_on(caller, one, two, 0) {
+            SUCCESS => SUCCESS,
+            _ => INVALID_PARAMETERS,
+        },
+        AFFINITY_INFO => affinity_info(caller, one, two),
+        AFFINITY_INFO_32 => affinity_info(caller, narrow(one), narrow(two)),
+        MIGRATE_INFO_TYPE => 2,
+        SYSTEM_OFF => return sched_op::shutdown(caller, 0),
+        SYSTEM_RESET => return sched_op::shutdown(caller, 1),
+        FEATURES => features(one as u32),
+        SMCCC_VERSION => 0x1_0001,
+        SMCCC_ARCH_FEATURES => match one as u32 {
+            // What the workarounds are for concerns EL2 too, which has no branch predictor hardening to offer yet.
+            SMCCC_VERSION | SMCCC_ARCH_FEATURES => SUCCESS,
+            _ => NOT_SUPPORTED,
+        },
+        WORKAROUND_1 | WORKAROUND_3 => return Then::Resume,
+        _ => match (HYPERVISOR.iter().position(|&id| id == function), STANDARD.iter().position(|&id| id == function)) {
+            (Some(0), _) => 3,
+            (Some(1), _) => return identify(caller, HYPERVISOR_ID),
+            (Some(2), _) => return identify(caller, [0, 1, 0, 0]),
+            (_, Some(0)) => 15,
+            (_, Some(1)) => return identify(caller, STANDARD_ID),
+            (_, Some(2)) => return identify(caller, [0, 1, 0, 0]),
+            _ => NOT_SUPPORTED,
+        },
+    };
+    caller.state.context.x[0] = result as u64;
+    Then::Resume
+}
+
+fn identify(caller: &mut Caller<'_>, words: [u64; 4]) -> Then {
+    caller.state.context.x[..4].copy_from_slice(&words);
+    Then::Resume
+}
+
+fn features(function: u32) -> i64 {
+    match function {
+        VERSION | CPU_SUSPEND | CPU_SUSPEND_32 | CPU_OFF | CPU_ON | CPU_ON_32 | AFFINITY_INFO | AFFINITY_INFO_32
+        | MIGRATE_INFO_TYPE | SYSTEM_OFF | SYSTEM_RESET | FEATURES | SMCCC_VERSION => SUCCESS,
+        _ => NOT_SUPPORTED,
+    }
+}
+
+fn cpu_on(caller: &mut Caller<'_>, target: u64, entry: u64, argument: u64) -> i64 {
+    let domain = &caller.entity.domain;
+    let Some(index) = domain.by_affinity(target) else { return INVALID_PARAMETERS };
+    if entry & 3 != 0 {
+        return INVALID_ADDRESS;
+    }
+    let vcpu = &domain.vcpus[index];
+    if index == caller.entity.index || vcpu.status() != Status::Off {
+        return ALREADY_ON;
+    }
+    // Off means that nobody holds the state for longer than this; what others do meanwhile shows in the status.
+    let mut state = vcpu.state.lock();
+    if vcpu.status() != Status::Off {
+        return ALREADY_ON;
+    }
+    state.context = Context { pc: entry, pstate: PSTATE_RESET, ..Context::default() };
+    state.context.x[0] = argument;
+    state.saved = Saved::new(state.saved.mpidr, state.saved.vttbr, state.saved.time_offset);
+    state.physical_timer = (0, 0);
+    domain.vgic.lock().reset(index);
+    if schedule::start(domain, index) { SUCCESS } else { ALREADY_ON }
+}
+
+fn affinity_info(caller: &Caller<'_>, target: u64, level: u64) -> i64 {
+    if level > 3 || target & !smp::AFFINITY != 0 {
+        return INVALID_PARAMETERS;
+    }
+    let mask = match level {
+        0 => smp::AFFINITY,
+        1 => smp::AFFINITY & !0xff,
+        2 => smp::AFFINITY & !0xffff,
+        _ => smp::AFFINITY & !0xff_ffff,
+    };
+    let mut some = caller.entity.domain.vcpus.iter().filter(|vcpu| vcpu.affinity() & mask == target & mask).peekable();
+    match (some.peek().is_some(), some.any(|vcpu| vcpu.status() != Status::Off)) {
+        (false, _) => INVALID_PARAMETERS,
+        (true, on) => i64::from(!on),
+    }
+}

@@ -1,0 +1,266 @@
+//! A domain: a guest, its memory, its vCPUs, its devices, and what it may do.
+
+pub mod build;
+pub mod devicetree;
+pub mod features;
+pub mod grants;
+pub mod runstate;
+pub mod vcpu;
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU64, Ordering::*};
+
+use xen_abi::xen::SharedInfo;
+
+use crate::arch::{Lock, Once, gic};
+use crate::event::{self, Events, two_level};
+use crate::memory::p2m::P2m;
+use crate::memory::shared::SharedPage;
+use crate::schedule;
+use features::Identification;
+use grants::Grants;
+use vcpu::Vcpu;
+
+/// HVM parameters, all of them.
+const PARAMETERS: usize = xen_abi::hvm::params::HVM_NR_PARAMS as usize;
+
+/// Where a guest finds the devices that are not there.
+#[derive(Debug, Clone, Copy)]
+pub struct Map {
+    /// The distributor.
+    pub distributor: u64,
+    /// The first redistributor; those of the other vCPUs follow.
+    pub redistributors: u64,
+    /// A UART that only writes, and its size.
+    pub uart: Option<(u64, u64)>,
+}
+
+/// Interrupts that a domain's own devices raise.
+#[derive(Debug, Clone, Copy)]
+pub struct Interrupts {
+    /// The virtual timer, in guest and machine.
+    pub virtual_timer: u32,
+    /// The physical timer, which is emulated.
+    pub physical_timer: u32,
+    /// Event channels.
+    pub events: u32,
+}
+
+/// A domain.
+#[derive(Debug)]
+pub struct Domain {
+    /// Its number.
+    pub id: u16,
+    /// Its identifier.
+    pub handle: Lock<[u8; 16]>,
+    /// Whether it may control others and the machine.
+    pub control: bool,
+    /// Whether its frames are the machine's frames of the same number.
+    pub direct: bool,
+    /// Its physical memory.
+    pub p2m: Lock<P2m>,
+    /// Names that memory to the MMU.
+    pub vttbr: u64,
+    /// Its vCPUs.
+    pub vcpus: Vec<Vcpu>,
+    /// Its interrupt controller.
+    pub vgic: Lock<crate::device::vgic::Vgic>,
+    /// Where its devices are.
+    pub map: Map,
+    /// Their interrupts.
+    pub interrupts: Interrupts,
+    /// The page it shares with the hypervisor.
+    pub shared_info: SharedPage,
+    /// Where it has mapped that page.
+    pub shared_info_at: Lock<Option<crate::memory::Gfn>>,
+    /// HVM parameters.
+    pub parameters: Lock<[u64; PARAMETERS]>,
+    /// What its CPUs say they are.
+    pub identification: Identification,
+    /// Frames it owns.
+    pub pages: AtomicU64,
+    /// Frames it may own.
+    pub pages_max: AtomicU64,
+    /// Physical count at which its virtual count was 0.
+    pub time_offset: u64,
+    /// Event channels.
+    pub events: Lock<Events<SharedPage>>,
+    /// Grants.
+    pub grants: Lock<Grants>,
+    /// Ways it wants to be treated (vm_assist).
+    pub assists: AtomicU64,
+    /// Why it stopped, if it has: a code of SCHEDOP_shutdown.
+    pub shutdown: Lock<Option<u32>>,
+}
+
+/// Every domain there is. Few, found by number.
+static DOMAINS: Lock<Vec<Arc<Domain>>> = Lock::new(Vec::new());
+static HARDWARE: Once<Arc<Domain>> = Once::new();
+
+/// Makes a domain known.
+pub fn add(domain: Arc<Domain>) {
+    if domain.control {
+        HARDWARE.set(domain.clone());
+    }
+    DOMAINS.lock().push(domain);
+}
+
+/// Returns the domain with a number.
+pub fn find(id: u16) -> Option<Arc<Domain>> {
+    DOMAINS.lock().iter().find(|domain| domain.id == id).cloned()
+}
+
+/// Returns all domains.
+pub fn all() -> Vec<Arc<Domain>> {
+    DOMAINS.lock().clone()
+}
+
+/// Returns the domain that has the devices: Dom0.
+pub fn hardware() -> Option<&'static Arc<Domain>> {
+    HARDWARE.get()
+}
+
+impl Domain {
+    /// Lets vCPUs look at what is new for them.
+    pub fn notify(self: &Arc<Self>, vcpus: impl IntoIterator<Item = usize>) {
+        for vcpu in vcpus {
+            if let Some(known) = self.vcpus.get(vcpu) {
+                known.news.store(true, SeqCst);
+                schedule::wake(self, vcpu);
+            }
+        }
+    }
+
+    /// Makes an interrupt pending.
+    pub fn inject(self: &Arc<Self>, vcpu: usize, interrupt: u32) {
+        let concerned = self.vgic.lock().inject(vcpu, interrupt);
+        self.notify(concerned);
+    }
+
+    /// Raises or lowers the line of a private interrupt.
+    pub fn set_line(self: &Arc<Self>, vcpu: usize, interrupt: u32, line: bool) {
+        let concerned = self.vgic.lock().set_line(vcpu, interrupt, line);
+        self.notify(concerned);
+    }
+
+    /// Tells a vCPU that an event waits: sets its upcall byte, and raises its interrupt if the byte was clear.
+    pub fn upcall(self: &Arc<Self>, vcpu: usize) {
+        let Some(known) = self.vcpus.get(vcpu) else { return };
+        if known.with_info(self, |info| event::upcall(info.upcall_pending)).unwrap_or(false) {
+            self.inject(vcpu, self.interrupts.events);
+        }
+        // A vCPU that polls or blocks looks again.
+        schedule::wake(self, vcpu);
+    }
+
+    /// Returns the words of two-level events.
+    pub fn event_words(&self) -> EventWords<'_> {
+        EventWords(self)
+    }
+
+    /// Returns the vCPU whose MPIDR has these affinity fields.
+    pub fn by_affinity(&self, affinity: u64) -> Option<usize> {
+        self.vcpus.iter().position(|vcpu| vcpu.affinity() == affinity)
+    }
+}
+
+/// The words of two-level events that a domain shares.
+#[derive(Debug, Clone, Copy)]
+pub struct EventWords<'a>(&'a Domain);
+
+impl EventWords<'_> {
+    fn at(&self, offset: usize) -> &[AtomicU64] {
+        &self.0.shared_info.longs()[offset / 8..offset / 8 + 64]
+    }
+}
+
+impl two_level::Shared for EventWords<'_> {
+    type Word = AtomicU64;
+
+    fn pending(&self) -> &[AtomicU64] {
+        self.at(offset_of!(SharedInfo, evtchn_pending))
+    }
+
+    fn mask(&self) -> &[AtomicU64] {
+        self.at(offset_of!(SharedInfo, evtchn_mask))
+    }
+
+    fn select(&self, vcpu: usize, bits: u64) -> Option<u64> {
+        self.0.vcpus.get(vcpu)?.with_info(self.0, |info| info.pending_selector.fetch_or(bits, SeqCst))
+    }
+}
+
+/// Says that Dom0's devices interrupt through the machine's controller.
+pub fn deliver_physical(interrupt: u32) -> bool {
+    match hardware() {
+        Some(domain) => {
+            domain.inject(0, interrupt);
+            true
+        }
+        None => {
+            gic::deactivate(interrupt);
+            false
+        }
+    }
+}
+
+/// Returns the affinity fields of a vCPU's MPIDR: 16 to a cluster.
+pub fn affinity(vcpu: usize) -> u64 {
+    let vcpu = vcpu as u64;
+    vcpu & 0xf | vcpu >> 4 << 8
+}
+
+/// Domains for tests, over the fake machine.
+#[cfg(test)]
+pub mod fixture {
+    use super::*;
+    use crate::arch::{start_memory, vcpu::Saved};
+    use crate::device::vgic::Vgic;
+    use crate::memory::frames::{self, State};
+    use crate::memory::p2m::Kind;
+    use crate::memory::{Gfn, Mfn};
+
+    /// Returns a domain of one vCPU and 16 pages, 1:1, and the address of the first page.
+    pub fn domain(id: u16, control: bool) -> (Arc<Domain>, u64) {
+        start_memory();
+        let first = frames::allocate_as(4, id, State::Domain).expect("memory");
+        (0..16).for_each(|index| frames::zero(Mfn(first.0 + index)));
+        let mut p2m = P2m::new(40, 1).expect("memory");
+        p2m.set(Gfn(first.0), first, 16, Kind::Memory).expect("memory");
+        let vttbr = p2m.vttbr();
+        let domain = Domain {
+            id,
+            handle: Lock::new([0; 16]),
+            control,
+            direct: true,
+            p2m: Lock::new(p2m),
+            vttbr,
+            vcpus: alloc::vec![Vcpu::new(0, 0, Saved::new(1 << 31, vttbr, 0))],
+            vgic: Lock::new(Vgic::new(32, &[0], 16)),
+            map: Map { distributor: 0x800_0000, redistributors: 0x80a_0000, uart: None },
+            interrupts: Interrupts { virtual_timer: 27, physical_timer: 30, events: 16 },
+            shared_info: SharedPage::lend(id).expect("memory"),
+            shared_info_at: Lock::new(None),
+            parameters: Lock::new([0; PARAMETERS]),
+            identification: [[0; 8]; 8],
+            pages: AtomicU64::new(16),
+            pages_max: AtomicU64::new(16),
+            time_offset: 0,
+            events: Lock::new(Events::new(1, 1023).expect("memory")),
+            grants: Lock::default(),
+            assists: AtomicU64::new(0),
+            shutdown: Lock::new(None),
+        };
+        start_told();
+        (Arc::new(domain), first.address())
+    }
+
+    fn start_told() {
+        use crate::hypercall::xen_version::{Told, start};
+        use crate::machine::options::Version;
+        static ONCE: std::sync::Once = std::sync::Once::new();
+        ONCE.call_once(|| start(Told { version: Version::V4_17, arguments: "dom0_mem=512M".into() }));
+    }
+}

@@ -1,0 +1,392 @@
+//! Builds Dom0: its memory out of few large pieces, 1:1; kernel and RAM disk where the loader left them if that can be.
+
+use alloc::format;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::sync::atomic::AtomicU64;
+
+use fdt::{Fdt, Tree};
+use xen_abi::event_channel::EVTCHN_FIFO_NR_CHANNELS;
+use xen_abi::hvm::params::{
+    HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_PPI, HVM_PARAM_CALLBACK_TYPE_PPI_FLAG_LOW_LEVEL,
+};
+
+use super::{Domain, Interrupts, Map, affinity, devicetree, features, vcpu::Vcpu};
+use crate::arch::vcpu::{PSTATE_RESET, Saved, identification};
+use crate::arch::{Context, Lock, cache, gic, layout, smp, stage2, timer};
+use crate::device::vgic::Vgic;
+use crate::domain::grants::FRAMES_MAX;
+use crate::event::Events;
+use crate::machine::{self, Machine, Module, ModuleKind};
+use crate::memory::p2m::{Kind, P2m};
+use crate::memory::shared::SharedPage;
+use crate::memory::{Gfn, Mfn, frames};
+use crate::{info, schedule, warning};
+
+const MIB: u64 = 1 << 20;
+/// Pieces of Dom0's memory are whole blocks.
+const BLOCK: u64 = 2 * MIB;
+/// Dom0's number.
+const DOM0: u16 = 0;
+/// HVM_PARAM_CALLBACK_IRQ: a PPI, level, active low.
+const CALLBACK_PPI: u64 = HVM_PARAM_CALLBACK_TYPE_PPI << 56 | HVM_PARAM_CALLBACK_TYPE_PPI_FLAG_LOW_LEVEL << 8;
+/// Dom0 may have every port there is.
+const PORTS_MAX: u32 = EVTCHN_FIFO_NR_CHANNELS - 1;
+/// The interrupt of event channels: the first PPI, which no timer and no controller uses.
+const EVENTS: u32 = 16;
+
+/// The header of an arm64 Image (Documentation/arm64/booting.rst).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Image {
+    text_offset: u64,
+    /// With what is not in the file.
+    size: u64,
+}
+
+impl Image {
+    fn read(bytes: &[u8]) -> Result<Image, String> {
+        let long = |offset: usize| bytes.get(offset..offset + 8)?.try_into().ok().map(u64::from_le_bytes);
+        if bytes.get(..2) == Some(&[0x1f, 0x8b]) {
+            return Err("the kernel is compressed; only an arm64 Image is started".into());
+        }
+        if bytes.get(56..60) != Some(b"ARM\x64") {
+            return Err("the kernel is no arm64 Image".into());
+        }
+        let (text_offset, size) = (long(8).unwrap_or(0), long(16).unwrap_or(0));
+        // Before Linux 3.17 the size was zero and the offset 0x80000.
+        let (text_offset, size) =
+            if size == 0 { (0x8_0000, bytes.len() as u64 + 16 * MIB) } else { (text_offset, size) };
+        Ok(Image { text_offset: text_offset % BLOCK, size: size.max(bytes.len() as u64) })
+    }
+}
+
+/// Builds Dom0 and makes it known; it does not run yet.
+///
+/// # Errors
+/// What is missing, or what there is no room for.
+pub fn dom0(machine: &Machine, tree: &Fdt<'_>, memory: &machine::Memory) -> Result<Arc<Domain>, String> {
+    let host = Tree::from_fdt(tree);
+    let kernel = machine.module(ModuleKind::Kernel).ok_or("no kernel among the modules")?;
+    let ramdisk = machine.module(ModuleKind::Ramdisk);
+    memory.later.as_slice().iter().for_each(|&(start, end)| frames::add(start, end));
+    let banks = take_memory(machine, memory)?;
+    let place = Placement::choose(&banks, kernel, ramdisk)?;
+
+    let vcpus = machine.options.dom0_vcpus.unwrap_or(smp::count()).clamp(1, 128);
+    let pages = banks.iter().map(|(start, end)| (end - start) / 4096).sum();
+    let (image, image_size) = layout::image_physical();
+    let grants = (image, (FRAMES_MAX as u64 * 4096).min(image_size & !4095));
+    let facts = devicetree::Facts {
+        banks: &banks,
+        ramdisk: place.ramdisk,
+        grants,
+        events: EVENTS,
+        vcpus,
+        version: machine.options.version,
+    };
+    let blob = devicetree::build(machine, &host, &facts)?;
+    let blob_at = place.find(&banks, blob.len() as u64, BLOCK).ok_or("no room for the device tree")?;
+    place.fill(kernel, ramdisk);
+    frames::fill(blob_at, &blob);
+    cache::clean(blob_at, blob.len() as u64);
+
+    let p2m = physical_memory(machine, &host, &banks)?;
+    let domain = Arc::new(new_domain(machine, p2m, vcpus, pages)?);
+    {
+        let mut first = domain.vcpus[0].state.lock();
+        first.context = Context { pc: place.kernel.0, pstate: PSTATE_RESET, ..Context::default() };
+        first.context.x[0] = blob_at;
+    }
+    info!(
+        "Domain 0: {} MiB in {} piece(s), {vcpus} vCPU(s), kernel at {:#x}{}, device tree at {blob_at:#x}",
+        pages / 256,
+        banks.len(),
+        place.kernel.0,
+        if place.kernel.0 == kernel.start { " (in place)" } else { "" },
+    );
+    super::add(domain.clone());
+    (0..vcpus).for_each(|vcpu| schedule::enlist(&domain, vcpu));
+    Ok(domain)
+}
+
+/// Takes Dom0's memory: one piece around the modules if there is one, else one piece, else the largest there are.
+fn take_memory(machine: &Machine, memory: &machine::Memory) -> Result<Vec<(u64, u64)>, String> {
+    let wanted = machine.options.dom0_memory.next_multiple_of(BLOCK).max(64 * MIB);
+    let boot_end = |frame: Mfn| {
+        let piece = memory.boot.as_slice().iter().find(|(low, high)| (*low..*high).contains(&frame.address()));
+        piece.map(|&(_, high)| Mfn::of(high))
+    };
+    let claim = |start: u64, size: u64| frames::claim(Mfn::of(start), Mfn::of(start + size), DOM0, boot_end);
+    let starts = |size: u64| {
+        memory.usable.as_slice().iter().flat_map(move |&(low, high)| {
+            let first = low.next_multiple_of(BLOCK);
+            (0..).map(move |step| first + step * BLOCK).take_while(move |start| start + size <= high)
+        })
+    };
+    let holds_modules = |start: u64, size: u64| {
+        machine
+            .modules
+            .iter()
+            .all(|module| start <= module.start && module.start.saturating_add(module.size) <= start + size)
+    };
+    if let Some(start) = starts(wanted).find(|&start| holds_modules(start, wanted) && claim(start, wanted)) {
+        return Ok(alloc::vec![(start, start + wanted)]);
+    }
+    let (mut banks, mut left, mut size) = (Vec::new(), wanted, wanted);
+    while left > 0 {
+        size = size.min(left);
+        match starts(size).find(|&start| claim(start, size)) {
+            Some(start) => {
+                banks.push((start, start + size));
+                left -= size;
+            }
+            None if size > BLOCK => size = (size / 2).next_multiple_of(BLOCK),
+            None => return Err(format!("{} MiB of memory are missing for dom0_mem", left / MIB)),
+        }
+    }
+    banks.sort_unstable();
+    banks.dedup_by(|next, last| {
+        let joins = last.1 == next.0;
+        if joins {
+            last.1 = next.1;
+        }
+        joins
+    });
+    Ok(banks)
+}
+
+/// Where kernel and RAM disk are to be, as start and end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Placement {
+    kernel: (u64, u64),
+    ramdisk: Option<(u64, u64)>,
+}
+
+fn overlap(one: (u64, u64), other: (u64, u64)) -> bool {
+    one.0 < other.1 && other.0 < one.1
+}
+
+fn inside(banks: &[(u64, u64)], range: (u64, u64)) -> bool {
+    banks.iter().any(|&(start, end)| start <= range.0 && range.1 <= end)
+}
+
+/// Finds `size` bytes in the banks that overlap none of `taken`; `offset` past a multiple of `align`.
+fn spot(banks: &[(u64, u64)], size: u64, align: u64, offset: u64, taken: &[(u64, u64)]) -> Option<u64> {
+    banks.iter().find_map(|&(low, high)| {
+        let mut start = low.next_multiple_of(align) + offset;
+        while start + size <= high {
+            match taken.iter().find(|&&range| overlap(range, (start, start + size))) {
+                None => return Some(start),
+                Some(range) => start = range.1.next_multiple_of(align) + offset,
+            }
+        }
+        None
+    })
+}
+
+impl Placement {
+    fn choose(banks: &[(u64, u64)], kernel: &Module, ramdisk: Option<&Module>) -> Result<Placement, String> {
+        let image = Image::read(frames::view(kernel.start, kernel.size))?;
+        Placement::choose_for(banks, image, kernel, ramdisk)
+    }
+
+    fn choose_for(
+        banks: &[(u64, u64)],
+        image: Image,
+        kernel: &Module,
+        ramdisk: Option<&Module>,
+    ) -> Result<Placement, String> {
+        let disk_now = ramdisk.map(|module| (module.start, module.start + module.size));
+        let disk_stays = disk_now.filter(|&range| inside(banks, range));
+        let kernel_now = (kernel.start, kernel.start + image.size);
+        let fits = kernel.start % BLOCK == image.text_offset && inside(banks, kernel_now);
+        let kernel_at = if fits && !disk_now.is_some_and(|disk| overlap(disk, kernel_now)) {
+            kernel_now
+        } else {
+            // Not over the RAM disk, which is yet to be moved or stays.
+            let taken: Vec<(u64, u64)> = disk_now.into_iter().collect();
+            let start = spot(banks, image.size, BLOCK, image.text_offset, &taken).ok_or("no room for the kernel")?;
+            (start, start + image.size)
+        };
+        let disk_at = match (disk_stays, disk_now) {
+            (Some(range), _) => Some(range),
+            (None, None) => None,
+            (None, Some((start, end))) => {
+                let size = end - start;
+                let at = spot(banks, size, BLOCK, 0, &[kernel_at, (kernel.start, kernel.start + kernel.size)]);
+                let at = at.ok_or("no room for the RAM disk")?;
+                Some((at, at + size))
+            }
+        };
+        Ok(Placement { kernel: kernel_at, ramdisk: disk_at })
+    }
+
+    /// Finds room for something more.
+    fn find(&self, banks: &[(u64, u64)], size: u64, align: u64) -> Option<u64> {
+        let mut taken = alloc::vec![self.kernel];
+        taken.extend(self.ramdisk);
+        spot(banks, size, align, 0, &taken)
+    }
+
+    /// Moves what is not in place. A guest begins with its caches off, so what it finds is written back.
+    fn fill(&self, kernel: &Module, ramdisk: Option<&Module>) {
+        if let (Some(module), Some((at, _))) = (ramdisk, self.ramdisk)
+            && at != module.start
+        {
+            frames::relocate(module.start, at, module.size);
+            cache::clean(at, module.size);
+        }
+        if self.kernel.0 != kernel.start {
+            frames::relocate(kernel.start, self.kernel.0, kernel.size);
+            cache::clean(self.kernel.0, kernel.size);
+        }
+        cache::synchronise_code();
+    }
+}
+
+/// Makes Dom0's physical memory: its own, and the devices.
+fn physical_memory(machine: &Machine, host: &Tree, banks: &[(u64, u64)]) -> Result<P2m, String> {
+    let full = |_| String::from("no memory for translation tables");
+    let mut p2m = P2m::new(stage2::address_bits(), 1).map_err(full)?;
+    let limit = 1u64 << p2m.bits();
+    for (address, size) in devicetree::devices(host, machine) {
+        let (start, end) = (address & !4095, address.saturating_add(size).saturating_add(4095) & !4095);
+        if end > limit {
+            warning!("Domain 0: device at {address:#x} is out of reach");
+            continue;
+        }
+        let mut at = start;
+        // A page of memory among a device's registers is not Dom0's to have; tell whole pieces apart.
+        while at < end {
+            let memory = frames::is_memory(Mfn::of(at)) || is_hidden(machine, at);
+            let run = if machine_has_anything(machine, start, end) { next_change(machine, at, end) } else { end };
+            if !memory {
+                p2m.set(Gfn::of(at), Mfn::of(at), (run - at) / 4096, Kind::Device).map_err(full)?;
+            }
+            at = run;
+        }
+    }
+    for &(start, end) in banks {
+        p2m.set(Gfn::of(start), Mfn::of(start), (end - start) / 4096, Kind::Memory).map_err(full)?;
+    }
+    Ok(p2m)
+}
+
+/// Returns the registers that are the hypervisor's.
+fn hidden(machine: &Machine) -> impl Iterator<Item = (u64, u64)> {
+    let gic = &machine.gic;
+    core::iter::once(gic.distributor)
+        .chain(gic.redistributors.iter().copied())
+        .chain(machine.uart.iter().map(|uart| uart.registers))
+        .map(|(start, size)| (start & !4095, (start + size + 4095) & !4095))
+}
+
+fn is_hidden(machine: &Machine, address: u64) -> bool {
+    hidden(machine).any(|(start, end)| (start..end).contains(&address))
+}
+
+/// Whether something in the range is memory or hidden.
+fn machine_has_anything(machine: &Machine, start: u64, end: u64) -> bool {
+    hidden(machine).any(|range| overlap(range, (start, end))) || frames::overlaps(start, end)
+}
+
+/// Returns the next page at which memory or hidden registers begin or end.
+fn next_change(machine: &Machine, at: u64, end: u64) -> u64 {
+    let kind = |address: u64| frames::is_memory(Mfn::of(address)) || is_hidden(machine, address);
+    let now = kind(at);
+    (at..end).step_by(4096).find(|&address| kind(address) != now).unwrap_or(end)
+}
+
+fn new_domain(machine: &Machine, p2m: P2m, vcpus: usize, pages: u64) -> Result<Domain, String> {
+    let interrupts = Interrupts { virtual_timer: machine.timer[2], physical_timer: machine.timer[1], events: EVENTS };
+    let (vttbr, bits) = (p2m.vttbr(), p2m.bits());
+    let time_offset = timer::now();
+    let affinities: Vec<u64> = (0..vcpus).map(affinity).collect();
+    let mut vgic = Vgic::new(gic::interrupts().saturating_sub(32) as usize, &affinities, gic::identifier_bits());
+    let uart = machine.uart.as_ref().and_then(|uart| uart.interrupt);
+    (32..gic::interrupts()).filter(|&interrupt| Some(interrupt) != uart).for_each(|interrupt| vgic.connect(interrupt));
+    vgic.connect_private(interrupts.virtual_timer, interrupts.virtual_timer);
+    let mut parameters = [0; super::PARAMETERS];
+    parameters[HVM_PARAM_CALLBACK_IRQ as usize] = CALLBACK_PPI | u64::from(EVENTS);
+    let space = machine.gic.redistributors.first().map_or(0, |region| region.1);
+    if (vcpus as u64) * crate::device::vgic::registers::STRIDE > space {
+        return Err(format!("{vcpus} vCPUs do not fit into the redistributors' {space:#x} bytes"));
+    }
+    let new_vcpu = |index: usize| {
+        // Bit 31 is RES1.
+        let saved = Saved::new(1 << 31 | affinity(index), vttbr, time_offset);
+        Vcpu::new(index, index % smp::count(), saved)
+    };
+    Ok(Domain {
+        id: DOM0,
+        handle: Lock::new([0; 16]),
+        control: true,
+        direct: true,
+        p2m: Lock::new(p2m),
+        vttbr,
+        vcpus: (0..vcpus).map(new_vcpu).collect(),
+        vgic: Lock::new(vgic),
+        map: Map {
+            distributor: machine.gic.distributor.0,
+            redistributors: machine.gic.redistributors[0].0,
+            uart: machine.uart.as_ref().map(|uart| (uart.registers.0 & !4095, 4096)),
+        },
+        interrupts,
+        shared_info: SharedPage::lend(DOM0).ok_or("no memory for the shared page")?,
+        shared_info_at: Lock::new(None),
+        parameters: Lock::new(parameters),
+        identification: features::identification(&identification(), bits),
+        pages: AtomicU64::new(pages),
+        pages_max: AtomicU64::new(pages),
+        time_offset,
+        events: Lock::new(Events::new(vcpus, PORTS_MAX).map_err(|_| "no memory for event channels")?),
+        grants: Lock::default(),
+        assists: AtomicU64::new(0),
+        shutdown: Lock::new(None),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn module(start: u64, size: u64) -> Module {
+        Module { kind: ModuleKind::Kernel, start, size, arguments: None }
+    }
+
+    #[test]
+    fn what_can_stay_stays() {
+        let image = Image { text_offset: 0, size: 40 * MIB };
+        let banks = [(0x4020_0000, 0x6020_0000)];
+        let (kernel, disk) = (module(0x4a00_0000, 32 * MIB), module(0x4d00_0000, 28 * MIB));
+        let place = Placement::choose_for(&banks, image, &kernel, Some(&disk)).unwrap();
+        assert_eq!(place.kernel.0, kernel.start);
+        assert_eq!(place.ramdisk, Some((disk.start, disk.start + disk.size)));
+        assert_eq!(place.find(&banks, 0x1000, BLOCK), Some(0x4020_0000));
+    }
+
+    #[test]
+    fn a_kernel_whose_end_is_taken_moves() {
+        let image = Image { text_offset: 0, size: 64 * MIB };
+        let banks = [(0x4020_0000, 0x6020_0000)];
+        let (kernel, disk) = (module(0x4a00_0000, 32 * MIB), module(0x4d00_0000, 28 * MIB));
+        let place = Placement::choose_for(&banks, image, &kernel, Some(&disk)).unwrap();
+        assert!(!overlap(place.kernel, place.ramdisk.unwrap()));
+        assert!(inside(&banks, place.kernel));
+        assert_eq!(place.kernel.0 % BLOCK, 0);
+    }
+
+    #[test]
+    fn modules_outside_are_brought_in() {
+        let image = Image { text_offset: 0x8_0000, size: 40 * MIB };
+        let banks = [(0x8000_0000, 0x9000_0000)];
+        let place = Placement::choose_for(&banks, image, &module(0x4a00_0000, MIB), Some(&module(0x4d00_0000, MIB)));
+        let place = place.unwrap();
+        assert_eq!(place.kernel.0, 0x8008_0000);
+        assert!(inside(&banks, place.ramdisk.unwrap()) && !overlap(place.kernel, place.ramdisk.unwrap()));
+        let tiny = [(0x8000_0000, 0x8000_0000 + 41 * MIB)];
+        let none = Placement::choose_for(&tiny, image, &module(0, MIB), Some(&module(0x4d00_0000, MIB)));
+        assert!(none.is_err());
+    }
+}

@@ -1,0 +1,67 @@
+//! How long a vCPU has been in which state, and where the guest wants to see it.
+
+use core::sync::atomic::Ordering::*;
+
+use xen_abi::Plain;
+use xen_abi::vcpu::{RUNSTATE_blocked, RUNSTATE_offline, RUNSTATE_runnable, RUNSTATE_running};
+use xen_abi::vcpu::{RunstateInfo, XEN_RUNSTATE_UPDATE};
+use xen_abi::xen::VMASST_TYPE_runstate_update_flag;
+
+use super::vcpu::{State, Status};
+use crate::arch::timer;
+use crate::memory::guest;
+use crate::run::Caller;
+use crate::schedule::Entity;
+
+/// Returns the account of a vCPU that is switched off.
+pub fn new() -> RunstateInfo {
+    RunstateInfo { state: RUNSTATE_offline, ..RunstateInfo::default() }
+}
+
+fn now() -> u64 {
+    (u128::from(timer::now()) * 1_000_000_000 / u128::from(timer::frequency().max(1))) as u64
+}
+
+/// Notes that a vCPU, which is loaded, does something else from now on, and tells the guest if it wants to know.
+pub fn change(entity: &Entity, state: &mut State, status: Status) {
+    let number = match status {
+        Status::Running => RUNSTATE_running,
+        Status::Runnable => RUNSTATE_runnable,
+        Status::Blocked => RUNSTATE_blocked,
+        Status::Off => RUNSTATE_offline,
+    };
+    let (info, now) = (&mut state.runstate, now());
+    if let Some(time) = info.time.get_mut(info.state as usize) {
+        *time += now.saturating_sub(info.state_entry_time);
+    }
+    (info.state, info.state_entry_time) = (number, now);
+    tell(entity, state);
+}
+
+/// Puts the account where the guest wants it. A wrong address is the guest's own loss.
+fn tell(entity: &Entity, state: &State) {
+    let area = entity.vcpu().runstate_area.load(Relaxed);
+    if area == 0 {
+        return;
+    }
+    let (domain, mut info) = (&entity.domain, state.runstate);
+    if domain.assists.load(Relaxed) >> VMASST_TYPE_runstate_update_flag & 1 == 0 {
+        let _ = guest::write(domain.id, area, info.to_bytes().as_ref());
+        return;
+    }
+    // The entry time's highest bit stands there while the rest changes.
+    let at = area.wrapping_add(core::mem::offset_of!(RunstateInfo, state_entry_time) as u64);
+    let entry = info.state_entry_time;
+    info.state_entry_time |= XEN_RUNSTATE_UPDATE;
+    let _ = guest::write(domain.id, at, &info.state_entry_time.to_le_bytes());
+    let _ = guest::write(domain.id, area, info.to_bytes().as_ref());
+    let _ = guest::write(domain.id, at, &entry.to_le_bytes());
+}
+
+/// VCPUOP_register_runstate_memory_area: from now on, or never again where the address is 0.
+pub fn register(caller: &mut Caller<'_>, index: usize, address: u64) {
+    caller.domain().vcpus[index].runstate_area.store(address, Relaxed);
+    if index == caller.entity.index {
+        tell(caller.entity, caller.state);
+    }
+}

@@ -1,0 +1,154 @@
+//! A virtual CPU: what it is, where it is, and the state it has while nobody runs it.
+
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::*};
+
+use super::Domain;
+use crate::arch::{Context, Lock, vcpu::Saved};
+use crate::memory::shared::SharedPage;
+
+/// Bytes of `struct vcpu_info`.
+pub const INFO_SIZE: u64 = size_of::<xen_abi::xen::VcpuInfo>() as u64;
+
+/// What a vCPU does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Status {
+    /// It is switched off.
+    Off = 0,
+    /// It waits for an interrupt or event.
+    Blocked = 1,
+    /// It waits for a CPU.
+    Runnable = 2,
+    /// It has a CPU.
+    Running = 3,
+}
+
+/// A virtual CPU. What others may touch is here; the rest is in its state, which belongs to the CPU that runs it.
+#[derive(Debug)]
+pub struct Vcpu {
+    /// Its number in the domain.
+    pub id: usize,
+    /// The CPU on whose list it is.
+    pub cpu: AtomicUsize,
+    /// Something concerns it that is not in its list registers yet.
+    pub news: AtomicBool,
+    status: AtomicU8,
+    /// Physical counts at which its virtual and its physical timer fire while no hardware watches them.
+    pub deadlines: [AtomicU64; 2],
+    /// Registers.
+    pub state: Lock<State>,
+    /// The guest's virtual address for its run state, or 0.
+    pub runstate_area: AtomicU64,
+    /// Where its `vcpu_info` is, once the guest has said.
+    info: Lock<Option<Info>>,
+    affinity: u64,
+}
+
+/// No deadline.
+pub const NEVER: u64 = u64::MAX;
+
+/// Registers of a vCPU.
+#[derive(Debug)]
+pub struct State {
+    /// General registers.
+    pub context: Context,
+    /// The others, while they are not on a CPU.
+    pub saved: Saved,
+    /// Physical timer: control and compare value.
+    pub physical_timer: (u64, u64),
+    /// How many list registers are in use.
+    pub listed: usize,
+    /// How long it has been in which state.
+    pub runstate: xen_abi::vcpu::RunstateInfo,
+}
+
+#[derive(Debug)]
+struct Info {
+    page: SharedPage,
+    offset: usize,
+}
+
+/// The parts of `struct vcpu_info` that Arm uses.
+#[derive(Debug, Clone, Copy)]
+pub struct InfoView<'a> {
+    /// `evtchn_upcall_pending`.
+    pub upcall_pending: &'a AtomicU8,
+    /// `evtchn_pending_sel`.
+    pub pending_selector: &'a AtomicU64,
+}
+
+impl Vcpu {
+    /// Returns a vCPU that is switched off.
+    pub fn new(id: usize, cpu: usize, saved: Saved) -> Vcpu {
+        let affinity = saved.mpidr & crate::arch::smp::AFFINITY;
+        Vcpu {
+            id,
+            cpu: AtomicUsize::new(cpu),
+            news: AtomicBool::new(false),
+            status: AtomicU8::new(Status::Off as u8),
+            deadlines: [AtomicU64::new(NEVER), AtomicU64::new(NEVER)],
+            state: Lock::new(State {
+                context: Context::default(),
+                saved,
+                physical_timer: (0, 0),
+                listed: 0,
+                runstate: super::runstate::new(),
+            }),
+            runstate_area: AtomicU64::new(0),
+            info: Lock::new(None),
+            affinity,
+        }
+    }
+
+    /// Returns MPIDR's affinity fields.
+    pub fn affinity(&self) -> u64 {
+        self.affinity
+    }
+
+    /// Returns what it does.
+    pub fn status(&self) -> Status {
+        match self.status.load(SeqCst) {
+            0 => Status::Off,
+            1 => Status::Blocked,
+            2 => Status::Runnable,
+            _ => Status::Running,
+        }
+    }
+
+    /// Makes it do something else, if it does `from`; says whether it did.
+    pub fn change(&self, from: Status, to: Status) -> bool {
+        self.status.compare_exchange(from as u8, to as u8, SeqCst, SeqCst).is_ok()
+    }
+
+    /// Whether it has said where its `vcpu_info` is.
+    pub fn has_info(&self) -> bool {
+        self.info.lock().is_some()
+    }
+
+    /// Puts `vcpu_info` into a page of the guest's; says whether it was not there yet. What vCPU 0 has in the shared page moves along.
+    pub fn set_info(&self, domain: &Domain, page: SharedPage, offset: usize) -> bool {
+        let mut info = self.info.lock();
+        if info.is_some() {
+            return false;
+        }
+        let (to, from) = (&page.bytes()[offset..offset + INFO_SIZE as usize], domain.shared_info.bytes());
+        for (index, byte) in to.iter().enumerate() {
+            byte.store(if self.id == 0 { from[index].load(Relaxed) } else { 0 }, Relaxed);
+        }
+        *info = Some(Info { page, offset });
+        true
+    }
+
+    /// Lets `act` see `vcpu_info`: the guest's own, or for the first vCPU the one in the shared page. `None` if there is none.
+    pub fn with_info<R>(&self, domain: &Domain, act: impl FnOnce(InfoView<'_>) -> R) -> Option<R> {
+        let info = self.info.lock();
+        let (page, offset) = match &*info {
+            Some(info) => (&info.page, info.offset),
+            None if self.id == 0 => (&domain.shared_info, 0),
+            None => return None,
+        };
+        let upcall_pending = page.bytes().get(offset)?;
+        let pending_selector = page.longs().get(offset / 8 + 1)?;
+        Some(act(InfoView { upcall_pending, pending_selector }))
+    }
+}

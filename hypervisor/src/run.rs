@@ -1,0 +1,384 @@
+//! What a CPU does for ever: runs vCPUs, and matches on why each came back.
+
+use core::sync::atomic::Ordering::*;
+
+use crate::arch::{self, Abort, Exit, Guard, gic, smp, timer};
+use crate::device::{vgic, vpsci, vsysreg, vuart};
+use crate::domain::runstate;
+use crate::domain::vcpu::{NEVER, State, Status};
+use crate::schedule::{self, Entity};
+use crate::{console, domain, hypercall, warning};
+
+/// The vCPU that is on this CPU, as what answers it sees it.
+pub struct Caller<'a> {
+    /// Which.
+    pub entity: &'a Entity,
+    /// Its registers.
+    pub state: &'a mut State,
+}
+
+/// What becomes of a vCPU after an exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It goes on.
+    Resume,
+    /// It sleeps until something is new for it.
+    Block,
+    /// Others may run first.
+    Yield,
+    /// It is switched off.
+    Off,
+}
+
+/// Interrupts that are EL2's own.
+#[derive(Debug, Clone, Copy)]
+pub struct Own {
+    /// EL2's timer.
+    pub timer: u32,
+    /// Guests' virtual timers.
+    pub virtual_timer: u32,
+    /// List registers ask for attention.
+    pub maintenance: u32,
+    /// The console.
+    pub uart: Option<u32>,
+}
+
+static OWN: arch::Once<Own> = arch::Once::new();
+
+/// Says which interrupts are EL2's own.
+pub fn start(own: Own) {
+    OWN.set(own);
+}
+
+/// Prepares the CPU that calls: interrupts, timer, translation of guests.
+///
+/// # Errors
+/// What its interrupt controller lacks.
+pub fn start_cpu(bits: u32) -> Result<(), &'static str> {
+    let own = OWN.get().ok_or("interrupts are not known yet")?;
+    timer::start();
+    gic::start_cpu(&[own.timer, own.virtual_timer, own.maintenance])?;
+    arch::stage2::start(bits, crate::memory::p2m::start_level(bits));
+    Ok(())
+}
+
+/// Runs vCPUs.
+pub fn forever() -> ! {
+    let mut loaded: Option<Entity> = None;
+    loop {
+        let Some(next) = schedule::next() else {
+            arch::wait_for_interrupt();
+            interrupts(loaded.as_ref());
+            continue;
+        };
+        let mut state = next.vcpu().state.lock();
+        if !loaded.as_ref().is_some_and(|entity| entity.is(&next)) {
+            // Only this CPU runs what is loaded here, so its lock is free.
+            if let Some(old) = loaded.take() {
+                unload(&old, &mut old.vcpu().state.lock());
+            }
+            load(&next, &mut state);
+        }
+        if schedule::is_contended() {
+            schedule::set_timer();
+        }
+        runstate::change(&next, &mut state, Status::Running);
+        let then = turn(&next, &mut state);
+        let status = match then {
+            Then::Block => Status::Blocked,
+            Then::Off => Status::Off,
+            Then::Resume | Then::Yield => Status::Runnable,
+        };
+        runstate::change(&next, &mut state, status);
+        match then {
+            Then::Block => {
+                drop(state);
+                loaded = Some(next.clone());
+                block(&next);
+            }
+            Then::Off => {
+                unload(&next, &mut state);
+                loaded = None;
+                drop(state);
+                next.vcpu().change(Status::Running, Status::Off);
+            }
+            Then::Resume | Then::Yield => {
+                drop(state);
+                loaded = Some(next.clone());
+                schedule::requeue(&next);
+            }
+        }
+    }
+}
+
+/// Puts a vCPU to sleep, unless something came meanwhile.
+fn block(entity: &Entity) {
+    let vcpu = entity.vcpu();
+    vcpu.change(Status::Running, Status::Blocked);
+    if vcpu.news.load(SeqCst) {
+        schedule::wake(&entity.domain, entity.index);
+    }
+}
+
+fn load(entity: &Entity, state: &mut State) {
+    let domain = &entity.domain;
+    state.saved.load();
+    entity.vcpu().deadlines[0].store(NEVER, Relaxed);
+    // What the guest has of its timer's interrupt keeps the physical one quiet.
+    let busy = domain.vgic.lock().is_busy(entity.index, domain.interrupts.virtual_timer);
+    gic::set_active(domain.interrupts.virtual_timer, busy);
+    entity.vcpu().news.store(true, SeqCst);
+}
+
+fn unload(entity: &Entity, state: &mut State) {
+    let domain = &entity.domain;
+    sync(entity, state);
+    state.saved.save();
+    gic::set_active(domain.interrupts.virtual_timer, false);
+    let (control, compare) = (state.saved.registers.cntv_ctl, state.saved.registers.cntv_cval);
+    let busy = domain.vgic.lock().is_busy(entity.index, domain.interrupts.virtual_timer);
+    if control & 0b11 == 0b01 && !busy {
+        entity.vcpu().deadlines[0].store(compare.wrapping_add(state.saved.time_offset), Relaxed);
+    }
+    schedule::set_timer();
+}
+
+/// Takes the list registers into the interrupt controller's state.
+pub fn sync(entity: &Entity, state: &mut State) {
+    if state.listed != 0 {
+        entity.domain.vgic.lock().sync(entity.index, gic::read_list);
+        (0..state.listed).for_each(|index| gic::write_list(index, None));
+        state.listed = 0;
+        // Whatever is still there goes back before the guest runs.
+        entity.vcpu().news.store(true, SeqCst);
+    }
+}
+
+/// Puts what is new into the list registers.
+fn flush(entity: &Entity, state: &mut State) {
+    sync(entity, state);
+    entity.vcpu().news.store(false, SeqCst);
+    let mut vgic = entity.domain.vgic.lock();
+    let (used, more) =
+        vgic.flush(entity.index, gic::list_registers(), |index, list| gic::write_list(index, Some(list)));
+    drop(vgic);
+    state.listed = used;
+    gic::notify_when_empty(more);
+}
+
+/// Runs a vCPU until others have their turn.
+fn turn(entity: &Entity, state: &mut Guard<'_, State>) -> Then {
+    loop {
+        if entity.vcpu().news.load(Relaxed) {
+            flush(entity, state);
+        }
+        let exit = arch::vcpu::enter(&mut state.context);
+        let mut caller = Caller { entity, state };
+        let then = answer(&mut caller, exit);
+        if then != Then::Resume {
+            return then;
+        }
+    }
+}
+
+/// Matches on why a vCPU came back.
+fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
+    match exit {
+        Exit::Hvc(hypercall::IMMEDIATE) => hypercall::call(caller),
+        Exit::Hvc(0) => vpsci::call(caller),
+        Exit::Smc(0) => {
+            caller.state.context.pc += 4;
+            vpsci::call(caller)
+        }
+        Exit::Hvc(_) => {
+            // The program counter is behind the instruction, and the exception is about the instruction.
+            caller.state.context.pc -= 4;
+            undefined(caller)
+        }
+        Exit::Smc(_) => undefined(caller),
+        Exit::Interrupt => {
+            interrupts(Some(caller.entity));
+            if schedule::is_contended() { Then::Yield } else { Then::Resume }
+        }
+        Exit::Wait { event } => {
+            caller.state.context.pc += 4;
+            if event {
+                return if schedule::is_contended() { Then::Yield } else { Then::Resume };
+            }
+            wait(caller)
+        }
+        Exit::SystemRegister(access) => vsysreg::access(caller, access),
+        Exit::Abort(abort) => stage2_abort(caller, abort),
+        Exit::SystemError => {
+            warning!("d{}v{}: SError", caller.entity.domain.id, caller.entity.index);
+            Then::Resume
+        }
+        Exit::Other(syndrome) => {
+            warning!("d{}v{}: exception {syndrome:#x}", caller.entity.domain.id, caller.entity.index);
+            undefined(caller)
+        }
+    }
+}
+
+/// WFI: sleeps unless an interrupt is pending, masked or not.
+pub fn wait(caller: &mut Caller<'_>) -> Then {
+    sync(caller.entity, caller.state);
+    let (domain, index) = (&caller.entity.domain, caller.entity.index);
+    if domain.vgic.lock().is_pending(index) {
+        return Then::Resume;
+    }
+    // What comes from here on sets it again.
+    caller.entity.vcpu().news.store(false, SeqCst);
+    if domain.vgic.lock().is_pending(index) {
+        caller.entity.vcpu().news.store(true, SeqCst);
+        return Then::Resume;
+    }
+    Then::Block
+}
+
+/// Gives the guest the exception of an instruction that does not exist.
+pub fn undefined(caller: &mut Caller<'_>) -> Then {
+    arch::vcpu::inject(&mut caller.state.context, 1 << 25, None);
+    Then::Resume
+}
+
+/// An access that the guest's memory does not have: one of our devices, or a mistake.
+fn stage2_abort(caller: &mut Caller<'_>, abort: Abort) -> Then {
+    let map = caller.entity.domain.map;
+    let address = abort.address;
+    if let Some(access) = abort.access.filter(|_| !abort.walk) {
+        let size = u64::from(access.size);
+        let inside = |start: u64, length: u64| {
+            address.checked_sub(start).filter(|&offset| offset.is_multiple_of(size) && offset + size <= length)
+        };
+        let vcpus = caller.entity.domain.vcpus.len() as u64;
+        let value = access.truncate(caller.state.context.get(access.register.into()));
+        let result = if let Some(offset) = inside(map.distributor, vgic::registers::DISTRIBUTOR_SIZE) {
+            sync(caller.entity, caller.state);
+            Some(distributor(caller.entity, offset, size, abort.write.then_some(value)))
+        } else if let Some(offset) = inside(map.redistributors, vcpus * vgic::registers::STRIDE) {
+            sync(caller.entity, caller.state);
+            Some(redistributor(caller.entity, offset, size, abort.write.then_some(value)))
+        } else {
+            map.uart
+                .and_then(|(start, length)| inside(start, length))
+                .map(|offset| vuart::access(offset, abort.write.then_some(value)))
+        };
+        if let Some(read) = result {
+            if !abort.write {
+                caller.state.context.set(access.register.into(), access.extend(read));
+            }
+            caller.state.context.pc += 4;
+            return Then::Resume;
+        }
+    }
+    // Another CPU may have put the page there meanwhile, or be splitting its block.
+    let translation = abort.status & 0b111100 == 0b000100;
+    let gfn = crate::memory::Gfn::of(address);
+    if translation && caller.entity.domain.p2m.lock().get(gfn).is_some() {
+        return Then::Resume;
+    }
+    warning!(
+        "d{}v{}: {} at {:#x} (guest physical {address:#x}), pc {:#x}",
+        caller.entity.domain.id,
+        caller.entity.index,
+        if abort.fetch {
+            "fetch"
+        } else if abort.write {
+            "write"
+        } else {
+            "read"
+        },
+        abort.virtual_address,
+        caller.state.context.pc,
+    );
+    external_abort(caller, &abort)
+}
+
+/// Gives the guest a synchronous external abort.
+fn external_abort(caller: &mut Caller<'_>, abort: &Abort) -> Then {
+    let from_el0 = caller.state.context.pstate & 15 == 0;
+    let class = match (abort.fetch, from_el0) {
+        (true, true) => 0x20,
+        (true, false) => 0x21,
+        (false, true) => 0x24,
+        (false, false) => 0x25,
+    };
+    let status = if abort.walk { 0b010111 } else { 0b010000 };
+    let syndrome = class << 26 | 1 << 25 | u64::from(abort.write) << 6 | status;
+    arch::vcpu::inject(&mut caller.state.context, syndrome, Some(abort.virtual_address));
+    Then::Resume
+}
+
+fn distributor(entity: &Entity, offset: u64, size: u64, write: Option<u64>) -> u64 {
+    let mut vgic = entity.domain.vgic.lock();
+    let Some(value) = write else { return vgic.read_distributor(offset, size) };
+    let concerned = vgic.write_distributor(offset, size, value);
+    drop(vgic);
+    entity.domain.notify(concerned);
+    0
+}
+
+fn redistributor(entity: &Entity, offset: u64, size: u64, write: Option<u64>) -> u64 {
+    let (vcpu, offset) = ((offset / vgic::registers::STRIDE) as usize, offset % vgic::registers::STRIDE);
+    let mut vgic = entity.domain.vgic.lock();
+    let Some(value) = write else { return vgic.read_redistributor(vcpu, offset, size) };
+    let concerned = vgic.write_redistributor(vcpu, offset, size, value);
+    drop(vgic);
+    entity.domain.notify(concerned);
+    0
+}
+
+/// Takes every physical interrupt that waits.
+fn interrupts(loaded: Option<&Entity>) {
+    let Some(own) = OWN.get() else { return };
+    while let Some(interrupt) = gic::acknowledge() {
+        gic::drop_priority(interrupt);
+        match interrupt {
+            gic::KICK => gic::deactivate(interrupt),
+            _ if interrupt == own.virtual_timer => match loaded {
+                // The guest's deactivation will be the physical one's.
+                Some(entity) => entity.domain.inject(entity.index, interrupt),
+                None => gic::deactivate(interrupt),
+            },
+            _ if interrupt == own.timer => {
+                gic::deactivate(interrupt);
+                schedule::fire_timers();
+            }
+            _ if interrupt == own.maintenance => {
+                gic::deactivate(interrupt);
+                gic::notify_when_empty(false);
+                loaded.into_iter().for_each(|entity| entity.vcpu().news.store(true, SeqCst));
+            }
+            _ if Some(interrupt) == own.uart => {
+                if console::take_input() {
+                    hypercall::console_io::typed();
+                }
+                gic::deactivate(interrupt);
+            }
+            _ if interrupt >= 32 => {
+                domain::deliver_physical(interrupt);
+            }
+            _ => {
+                warning!("cpu{}: stray interrupt {interrupt}", arch::cpu());
+                gic::deactivate(interrupt);
+            }
+        }
+    }
+}
+
+/// What is left to do when Dom0 stops: the machine stops too, or starts anew.
+pub fn stop_machine(reason: u32, no_reboot: bool) -> ! {
+    match reason {
+        0 => {
+            console::line(format_args!("Domain 0 powered off; so does the machine"));
+            smp::system_off();
+        }
+        _ if no_reboot => console::line(format_args!("Domain 0 stopped with reason {reason}; noreboot")),
+        _ => {
+            console::line(format_args!("Domain 0 stopped with reason {reason}; the machine starts anew"));
+            smp::system_reset();
+        }
+    }
+    arch::stop()
+}
