@@ -9,6 +9,7 @@ pub mod ext;
 pub mod fat;
 pub mod modules;
 pub mod package;
+pub mod patch;
 mod sink;
 mod suggest;
 pub mod tree;
