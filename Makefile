@@ -6,7 +6,10 @@ TARGET   := aarch64-unknown-none-softfloat
 
 # What `make run` needs of Debian, and what the tests need besides: strangers that look at our bytes.
 RUN_PACKAGES  := qemu-system-arm gcc libc6-dev
-TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binutils xz-utils zstd bzip2 make python3 faketime
+# What compiling Linux and Xen needs.
+SOURCE_PACKAGES := gcc-aarch64-linux-gnu make gcc libc6-dev flex bison bc perl kmod libssl-dev libelf-dev git patch python3
+TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binutils xz-utils zstd bzip2 make python3 faketime $(SOURCE_PACKAGES) \
+  mtools dosfstools gdisk fdisk bmap-tools util-linux mount libxen-dev
 
 .PHONY: run test check hypervisor conformance bench clean setup-bench setup-conformance setup-run setup-test setup-bare xenbuild
 
@@ -17,6 +20,7 @@ test: setup-test setup-bare       ## every test but the long matrix, then the tu
 	cargo test --locked
 	target/debug/xenbuild test recipes/tutorial.toml
 	target/debug/xenbuild test recipes/tutorial-el3.toml
+	target/debug/xenbuild test tests/data/source/tiny.toml
 
 check: setup-bare                 ## format, lints with warnings denied on host and bare-metal code, docs, tidy
 	cargo fmt --check
@@ -41,11 +45,14 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	MODULES_ROOT=$(INPUTS)/kernel cargo test --locked --release -- --include-ignored
 	set -e; for variant in $(MATRIX); do for recipe in tutorial tutorial-el3; do \
 	  $(XENBUILD) test recipes/$$recipe.toml --variant $$variant; done; done
+	$(XENBUILD) test recipes/from-source.toml --variant small
+	$(XENBUILD) test recipes/from-source.toml
 
 bench: setup-bench xenbuild       ## beside the tools a user would pick instead: ratios, in one run
 	$(XENBUILD) image $(RECIPE)
 	cargo build --locked --release -p imagegen --example mkext
 	XENBUILD_BENCH_IMAGE=$(CURDIR)/out/tutorial/rootfs.img cargo bench --locked -p imagegen --bench ext
+	cargo bench --locked -p imagegen --bench fat
 
 # The image, flat, as a loader wants it, and its ELF, which knows the names of addresses.
 BARE := target/$(TARGET)/bare/hypervisor
@@ -71,7 +78,7 @@ setup-run:
 	@$(call install,$(RUN_PACKAGES))
 
 setup-bench:
-	@$(call install,$(RUN_PACKAGES) e2fsprogs genext2fs time)
+	@$(call install,$(RUN_PACKAGES) e2fsprogs genext2fs dosfstools mtools time)
 
 setup-conformance:
 	@$(call install,$(TEST_PACKAGES) gcc cpp gpg qemu-utils)

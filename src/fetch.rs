@@ -27,7 +27,7 @@ pub mod sources;
 pub mod url;
 
 pub use indices::Indices;
-pub use lock::{Lock, LockedPackage, lock_for};
+pub use lock::{Lock, LockedPackage, LockedSource, lock_for};
 pub use mirror::Environment;
 pub use part::Wanted;
 pub use request::{Request, requests};
@@ -91,6 +91,31 @@ impl Archive {
     ///
     /// What the cache folder has already is not loaded again; offline, all must be there.
     pub fn indices(&self, cache_folder: &Path, task: &dyn Task) -> Result<Indices> {
+        let results = self.fetch_indices(cache_folder, false, task)?;
+        let (architecture, components) = (self.architecture.clone(), self.components.clone());
+        let mut indices = Indices { architecture, components, ..Indices::default() };
+        for (suite, packages) in results {
+            task.cancel().check()?;
+            indices.add(suite, &packages)?;
+        }
+        Ok(indices)
+    }
+
+    /// Downloads and verifies every suite's `InRelease` and `Sources` in the same way; returns the texts.
+    pub fn source_indices(
+        &self,
+        cache_folder: &Path,
+        task: &dyn Task,
+    ) -> Result<Vec<(indices::SuiteIndex, Vec<Vec<u8>>)>> {
+        self.fetch_indices(cache_folder, true, task)
+    }
+
+    fn fetch_indices(
+        &self,
+        cache_folder: &Path,
+        source: bool,
+        task: &dyn Task,
+    ) -> Result<Vec<(indices::SuiteIndex, Vec<Vec<u8>>)>> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs() as i64);
         let totals = Totals::new(task);
         let fetchers = self.mirrors.iter().map(|mirror| Fetcher {
@@ -99,23 +124,44 @@ impl Archive {
             components: &self.components,
             architecture: &self.architecture,
             folder: cache_folder.join(format!("{}-{}", mirror.suite.replace('/', "_"), self.architecture)),
+            source,
             offline: self.offline,
             now,
             task: &totals,
         });
-        let results: Vec<_> = std::thread::scope(|scope| {
+        std::thread::scope(|scope| {
             let threads: Vec<_> = fetchers.map(|fetcher| scope.spawn(move || fetcher.run())).collect();
             let lost = |_| Err(Error::new(Kind::Internal, "a thread that fetched an index panicked"));
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(lost)).collect()
-        });
-        let (architecture, components) = (self.architecture.clone(), self.components.clone());
-        let mut indices = Indices { architecture, components, ..Indices::default() };
-        for result in results {
-            let (suite, packages) = result?;
-            task.cancel().check()?;
-            indices.add(suite, &packages)?;
+        })
+    }
+
+    /// Asks how long a file of the network is.
+    pub fn size_of(&self, url: &str, task: &dyn Task) -> Result<u64> {
+        let place = parse_url(url)?;
+        if self.offline {
+            let message = format!("offline, and the lock does not know {url}");
+            return Err(Error::new(Kind::Network, message).hint("run once without --offline"));
         }
-        Ok(indices)
+        let gone = || Error::new(Kind::Network, format!("{url} is not there"));
+        let size = self.client.size(&place, task).map_err(|failed| failed.or_missing(gone))?;
+        size.ok_or_else(|| Error::new(Kind::Network, format!("the server does not say how long {url} is")))
+    }
+
+    /// Downloads a file of the network to `destination`, which appears only once it is whole and right.
+    pub fn download_url(&self, url: &str, wanted: &Wanted, destination: &Path, task: &dyn Task) -> Result<()> {
+        let place = parse_url(url)?;
+        if self.offline {
+            let message = format!("offline, and {url} is not in the cache");
+            return Err(Error::new(Kind::Network, message).hint("run once without --offline"));
+        }
+        task.total(wanted.size);
+        let gone = || Error::new(Kind::Network, format!("{url} is no longer there"));
+        let part = match &self.partial {
+            Some(folder) => folder.join(&wanted.sha256),
+            None => part::beside(destination),
+        };
+        self.client.download(&place, wanted, destination, part, task).map_err(|failed| failed.or_missing(gone))
     }
 
     /// Downloads one package to `destination`, which appears only once it is whole and its SHA-256 is right.
@@ -159,6 +205,10 @@ impl Archive {
             }
         }
     }
+}
+
+fn parse_url(url: &str) -> Result<url::Url> {
+    url::Url::parse(url).map_err(|why| Error::new(Kind::Recipe, format!("{url}: {why}")))
 }
 
 /// Adds up what several threads announce, for a task that wants one number.

@@ -55,6 +55,8 @@ pub enum Role {
     Bmap,
     /// A guest's configuration.
     GuestConfig,
+    /// What compiling leaves besides the Image: configuration, symbols, modules.
+    Byproduct,
 }
 
 /// A file of `out/RECIPE/`.
@@ -73,10 +75,7 @@ pub struct Artifact {
 impl PlannedStep {
     /// Returns the steps that this one takes something from, in the order of the inputs.
     pub fn needs(&self) -> impl Iterator<Item = StepId> {
-        self.inputs.iter().filter_map(|input| match input.source {
-            InputSource::Step(id) => Some(id),
-            _ => None,
-        })
+        self.inputs.iter().filter_map(|input| input.source.step())
     }
 }
 
@@ -157,6 +156,8 @@ impl Plan {
     pub fn show_source(&self, source: &InputSource) -> String {
         match source {
             InputSource::Step(id) => format!("step {}", self.step(*id).name),
+            InputSource::Output(id, output) => format!("{output} of step {}", self.step(*id).name),
+            InputSource::Compiler => "the cross compiler".to_owned(),
             InputSource::File { path, sha256: None, .. } => format!("file {}", self.show_path(path)),
             InputSource::File { path, sha256: Some(sha256), .. } => {
                 format!("file {} sha256 {sha256}", self.show_path(path))

@@ -169,6 +169,8 @@ pub struct Recipe {
     pub machine: Machine,
     /// The hypervisor.
     pub hypervisor: Hypervisor,
+    /// Source trees to compile, by name.
+    pub source_trees: BTreeMap<String, SourceTree>,
     /// Kernels, by name.
     pub kernels: BTreeMap<String, Kernel>,
     /// The machine's device tree.
@@ -269,6 +271,101 @@ pub enum FileSource {
         /// Path inside, `*` allowed; exactly one file must match.
         file: Located<String>,
     },
+    /// Compiled from a source tree; only kernels and the hypervisor can be.
+    Compiled(Box<Compiled>),
+}
+
+/// How a kernel or hypervisor is compiled.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Compiled {
+    /// A name in [`Recipe::source_trees`].
+    pub source: Located<String>,
+    /// The target of the source's own make that the configuration begins with: `defconfig`.
+    pub defconfig: Located<String>,
+    /// Laid over it, in order.
+    pub fragments: Vec<Fragment>,
+    /// Single options on top, by name without `CONFIG_`.
+    pub config: BTreeMap<String, Located<ConfigValue>>,
+}
+
+/// A fragment of a configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fragment {
+    /// One that xenbuild carries.
+    Named(Located<String>),
+    /// A local file.
+    File(Located<PathBuf>),
+}
+
+/// What an option is to be.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigValue {
+    /// `y`, or not set.
+    Boolean(bool),
+    /// A number; written as the option's type wants it.
+    Number(i64),
+    /// `m`, or a text.
+    Text(String),
+}
+
+/// `[source.NAME]`: a source tree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SourceTree {
+    /// Where it comes from.
+    pub from: SourceFrom,
+    /// Unified diffs, applied in order.
+    pub patches: Vec<Located<PathBuf>>,
+    /// Single files on top, by their path in the tree.
+    pub files: BTreeMap<String, SourceFile>,
+    /// Where `[source.NAME]` stands.
+    pub origin: Origin,
+}
+
+/// Where a source tree comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SourceFrom {
+    /// A local tarball.
+    Tarball {
+        /// Absolute path of the archive: plain, gz, xz, zst or bz2.
+        tarball: Located<PathBuf>,
+        /// What the archive must hash to.
+        sha256: Option<Located<String>>,
+    },
+    /// A tarball from the network.
+    Url {
+        /// Its address.
+        url: Located<String>,
+        /// What it must hash to.
+        sha256: Located<String>,
+    },
+    /// A commit.
+    Git {
+        /// The repository; a local path is absolute.
+        url: Located<String>,
+        /// A commit, a tag or a branch.
+        revision: Located<String>,
+    },
+    /// A Debian source package: `xen`, `xen=VERSION` or `xen/SUITE`.
+    Debian {
+        /// Its name, with what narrows it down.
+        package: Located<String>,
+    },
+    /// A tarball in a Debian package.
+    Package {
+        /// Package name, optionally `name=version`.
+        package: Located<String>,
+        /// Path inside, `*` allowed; exactly one file must match.
+        file: Located<String>,
+    },
+}
+
+/// A file put into a source tree.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SourceFile {
+    /// With this text.
+    Text(String),
+    /// A local file.
+    Path(Located<PathBuf>),
 }
 
 /// `[hypervisor]`.
@@ -311,6 +408,8 @@ pub enum TreeSource {
         /// Package name, optionally `name=version`.
         package: Located<String>,
     },
+    /// The modules of a kernel that is compiled: its name in [`Recipe::kernels`].
+    Compiled(String),
 }
 
 /// `[device-tree]`.

@@ -23,10 +23,13 @@ pub mod collect;
 pub mod event;
 pub mod exclusive;
 pub mod explain;
+pub mod git;
 pub mod history;
 pub mod index;
+mod jobserver;
 pub mod measure;
 pub mod preview;
+mod process;
 pub mod publish;
 pub mod queue;
 pub mod signal;
@@ -34,6 +37,8 @@ pub mod store;
 pub mod survey;
 #[cfg(test)]
 mod tests;
+pub mod tools;
+mod workbench;
 
 pub use build::{Artifacts, artifacts, build, plan_as_locked};
 use event::{Event, Watcher};

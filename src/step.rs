@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use imagegen::tree::Extent;
 
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::fetch::LockedPackage;
+use crate::fetch::{LockedPackage, Wanted};
 use crate::recipe::Origin;
 use crate::task::Task;
 
 pub mod bmap;
+pub mod compile;
 pub mod compress;
 pub mod device_tree;
 pub mod disk;
@@ -20,11 +21,13 @@ pub mod extract;
 pub mod fetch;
 pub mod filesystem;
 pub mod guest_config;
+pub mod host;
 pub mod includes;
 pub mod kernel;
 pub mod output;
 #[cfg(test)]
 pub mod probe;
+pub mod source;
 pub mod unpack;
 pub mod wrap;
 
@@ -99,6 +102,16 @@ impl Input {
         Input { name: name.into(), source: InputSource::Step(step), origin: None }
     }
 
+    /// Makes an input that is one of the things that an earlier step made.
+    pub fn output(name: impl Into<String>, step: StepId, output: &'static str) -> Self {
+        Input { name: name.into(), source: InputSource::Output(step, output), origin: None }
+    }
+
+    /// Says whether, of what the step made that this input comes from, it takes the output of this name.
+    pub fn takes(&self, output: &str) -> bool {
+        !matches!(&self.source, InputSource::Output(_, wanted) if *wanted != output)
+    }
+
     /// Makes an input of bytes that xenbuild carries.
     pub fn carried(name: impl Into<String>, bytes: impl Into<Cow<'static, [u8]>>) -> Self {
         Input { name: name.into(), source: InputSource::Carried(bytes.into()), origin: None }
@@ -110,6 +123,10 @@ impl Input {
 pub enum InputSource {
     /// All that an earlier step made.
     Step(StepId),
+    /// One thing that an earlier step made, by its name.
+    Output(StepId, &'static str),
+    /// The cross compiler: which it is, for what, and of what version.
+    Compiler,
     /// A local file.
     File {
         /// Absolute.
@@ -137,10 +154,22 @@ pub enum InputSource {
     Carried(Cow<'static, [u8]>),
 }
 
+impl InputSource {
+    /// Returns the step that this comes from.
+    pub fn step(&self) -> Option<StepId> {
+        match self {
+            InputSource::Step(id) | InputSource::Output(id, _) => Some(*id),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Debug for InputSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             InputSource::Step(id) => write!(f, "Step({})", id.0),
+            InputSource::Output(id, name) => write!(f, "Output({}, {name:?})", id.0),
+            InputSource::Compiler => f.write_str("Compiler"),
             InputSource::File { path, sha256, mode } => write!(f, "File({path:?}, {sha256:?}, mode: {mode})"),
             InputSource::Folder { path, keep } => write!(f, "Folder({path:?}, keep: {keep})"),
             InputSource::TreeSource { path, sha256 } => write!(f, "TreeSource({path:?}, {sha256:?})"),
@@ -228,6 +257,16 @@ pub struct Workspace<'a> {
 pub trait PackageSource: Sync {
     /// Writes a locked package to `destination`, verified.
     fn get(&self, package: &LockedPackage, destination: &Path, task: &dyn Task) -> Result<()>;
+
+    /// Writes a file of the network to `destination`, verified.
+    fn get_url(&self, url: &str, _wanted: &Wanted, _destination: &Path, _task: &dyn Task) -> Result<()> {
+        Err(Error::new(ErrorKind::Internal, format!("nobody knows how to get {url}")))
+    }
+
+    /// Returns the host, where steps may use it.
+    fn host(&self) -> Option<&dyn host::Host> {
+        None
+    }
 }
 
 /// No packages: for plans that have none.
@@ -310,12 +349,20 @@ pub trait Kind {
 pub enum Step {
     /// A package of the lock.
     Fetch(fetch::Fetch),
+    /// A file at an address.
+    Download(fetch::Download),
+    /// The files of a commit.
+    Commit(fetch::Commit),
     /// Packages that no lock names yet.
     Unlocked(fetch::Unlocked),
     /// An archive becomes a plain tar file.
     Unpack(unpack::Unpack),
     /// One file out of unpacked archives.
     Extract(extract::Extract),
+    /// Archives and patches become a source tree.
+    Source(Box<source::Source>),
+    /// A source tree is compiled.
+    Compile(Box<compile::Compile>),
     /// A kernel becomes an Image.
     Kernel(kernel::Kernel),
     /// Device-tree sources become a blob.
@@ -342,7 +389,11 @@ impl Step {
     pub fn kind(&self) -> &dyn Kind {
         match self {
             Step::Fetch(step) => step,
+            Step::Download(step) => step,
+            Step::Commit(step) => step,
             Step::Unlocked(step) => step,
+            Step::Source(step) => &**step,
+            Step::Compile(step) => &**step,
             Step::Unpack(step) => step,
             Step::Extract(step) => step,
             Step::Kernel(step) => step,

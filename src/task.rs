@@ -35,6 +35,8 @@ pub trait Task: Sync {
     fn advance(&self, bytes: u64);
     /// Tells the user one line: a retry, a wait, a warning.
     fn note(&self, line: &str);
+    /// Shows what a program said last; whoever watches may pass it over.
+    fn tail(&self, _line: &str) {}
     /// Returns the flag to watch.
     fn cancel(&self) -> &Cancel;
 }

@@ -30,3 +30,5 @@ mod packages;
 mod plan;
 #[path = "image/reproducible.rs"]
 mod reproducible;
+#[path = "image/source.rs"]
+mod source;

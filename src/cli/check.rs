@@ -11,7 +11,7 @@ use crate::emulate::command::find_program;
 use crate::emulate::{model, qemu};
 use crate::error::{Error, Kind, Result};
 use crate::file;
-use crate::recipe::{self, FileSource, Located, Recipe, TreeSource};
+use crate::recipe::{self, FileSource, Fragment, Located, Recipe, SourceFile, SourceFrom, TreeSource};
 use crate::run;
 use crate::run::preview::Preview;
 use crate::task::Cancel;
@@ -111,6 +111,13 @@ fn inputs(recipe: &Recipe) -> Vec<Error> {
         match file {
             FileSource::Path { path, sha256 } => look(path, Wanted::File, sha256.as_ref()),
             FileSource::Tarball { tarball, sha256, .. } => look(tarball, Wanted::File, sha256.as_ref()),
+            FileSource::Compiled(compiled) => {
+                for fragment in &compiled.fragments {
+                    if let Fragment::File(path) = fragment {
+                        look(path, Wanted::File, None);
+                    }
+                }
+            }
             FileSource::Package { .. } => {}
         }
     }
@@ -118,7 +125,18 @@ fn inputs(recipe: &Recipe) -> Vec<Error> {
         match tree {
             TreeSource::Folder { path, .. } => look(path, Wanted::Folder, None),
             TreeSource::Tarball { tarball, sha256 } => look(tarball, Wanted::File, sha256.as_ref()),
-            TreeSource::Package { .. } => {}
+            TreeSource::Package { .. } | TreeSource::Compiled(_) => {}
+        }
+    }
+    for tree in recipe.source_trees.values() {
+        if let SourceFrom::Tarball { tarball, sha256 } = &tree.from {
+            look(tarball, Wanted::File, sha256.as_ref());
+        }
+        tree.patches.iter().for_each(|patch| look(patch, Wanted::File, None));
+        for file in tree.files.values() {
+            if let SourceFile::Path(path) = file {
+                look(path, Wanted::File, None);
+            }
         }
     }
     if let Some(keyring) = &recipe.packages.keyring {

@@ -8,10 +8,10 @@ use serde_json::json;
 
 use super::{Global, MessageFormat};
 use crate::error::{Error, Kind, Result};
-use crate::fetch::lock::{Change, Lock, Options, lock_for, update};
-use crate::fetch::requests;
+use crate::fetch::lock::{Change, Lock, Options, is_needed, lock_for, update};
 use crate::recipe;
 use crate::run::exclusive::Exclusive;
+use crate::run::git::find_commit;
 use crate::run::{signal, store};
 use crate::task::{Cancel, Task};
 
@@ -49,10 +49,11 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
         offline: global.offline,
         locked: global.locked || args.check,
         environment: None,
+        find_commit: Some(find_commit),
     };
     let watch = Watch::new(global)?;
     // What is looked for only in the lock file needs no folder, and waits for nobody.
-    let _exclusive = if args.check || requests(&recipe).is_empty() {
+    let _exclusive = if args.check || !is_needed(&recipe) {
         None
     } else {
         store::make_folder(&global.out)?;
@@ -64,8 +65,10 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
         watch.bar.finish_and_clear();
         show(global, &changes)?;
         // Dates of indices alone are not worth a line in a diff.
-        let same =
-            before.is_some_and(|before| (&before.packages, &before.selections) == (&after.packages, &after.selections));
+        let same = before.is_some_and(|before| {
+            (&before.packages, &before.selections, &before.sources)
+                == (&after.packages, &after.selections, &after.sources)
+        });
         if !same && !args.dry_run {
             after.write(&path)?;
             watch.note(&format!("wrote {shown}: {} packages", after.packages.len()));
@@ -74,8 +77,8 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     }
     let lock = lock_for(&recipe, &options, &watch)?;
     watch.bar.finish_and_clear();
-    if requests(&recipe).is_empty() {
-        super::print(format_args!("the recipe names no packages: it needs no lock file\n"))?;
+    if !is_needed(&recipe) {
+        super::print(format_args!("the recipe names no packages and no sources: it needs no lock file\n"))?;
     } else {
         super::print(format_args!("{shown} is complete: {} packages\n", lock.packages.len()))?;
     }

@@ -147,6 +147,11 @@ impl Client {
         })
     }
 
+    /// Asks for a file's length, without reading it; `None` if the server does not tell.
+    pub fn size(&self, url: &Url, task: &dyn Task) -> Result<Option<u64>, Failed> {
+        self.patiently(url, task, |_progress| Ok(content_length(&self.request(url, 0)?)))
+    }
+
     /// Downloads a file of known size and hash to `destination`, which appears only once it is whole and right.
     ///
     /// What an earlier attempt, or an earlier run, has left in `part` is not loaded again.

@@ -75,6 +75,8 @@ pub(super) struct Fetcher<'a> {
     pub mirror: &'a Mirror,
     pub components: &'a [String],
     pub architecture: &'a str,
+    /// Source packages instead of binary ones.
+    pub source: bool,
     /// Where this suite's files are kept.
     pub folder: PathBuf,
     pub offline: bool,
@@ -92,10 +94,14 @@ impl Fetcher<'_> {
         part::write_whole(&self.folder.join("InRelease"), &bytes)?;
         let mut packages = Vec::new();
         for component in self.components {
+            if self.source {
+                packages.push(self.index(&release, component, SOURCES)?);
+                continue;
+            }
             release.check_contents(&self.mirror.suite, component, self.architecture)?;
-            packages.push(self.index(&release, component, self.architecture)?);
-            if release.separate_all && self.choose(&release, component, "all").is_some() {
-                packages.push(self.index(&release, component, "all")?);
+            packages.push(self.index(&release, component, &binary(self.architecture))?);
+            if release.separate_all && self.choose(&release, component, &binary("all")).is_some() {
+                packages.push(self.index(&release, component, &binary("all"))?);
             }
         }
         self.sweep(&release);
@@ -170,20 +176,20 @@ impl Fetcher<'_> {
     }
 
     /// Chooses the form of an index: the best compression that we read.
-    fn choose<'r>(&self, release: &'r Release, component: &str, architecture: &str) -> Option<(String, &'r Entry)> {
+    fn choose<'r>(&self, release: &'r Release, component: &str, stem: &str) -> Option<(String, &'r Entry)> {
         ["xz", "zst", "gz", "bz2", ""].iter().find_map(|extension| {
             let dot = if extension.is_empty() { "" } else { "." };
-            let path = format!("{component}/binary-{architecture}/Packages{dot}{extension}");
+            let path = format!("{component}/{stem}{dot}{extension}");
             let entry = release.files.get(&path)?;
             Some((path, entry))
         })
     }
 
     /// Gets one index, from the cache if it is there, and unpacks it.
-    fn index(&self, release: &Release, component: &str, architecture: &str) -> Result<Vec<u8>> {
+    fn index(&self, release: &Release, component: &str, stem: &str) -> Result<Vec<u8>> {
         let suite = &self.mirror.suite;
-        let (path, entry) = self.choose(release, component, architecture).ok_or_else(|| {
-            let message = format!("suite {suite} lists no Packages of {component} for {architecture}");
+        let (path, entry) = self.choose(release, component, stem).ok_or_else(|| {
+            let message = format!("suite {suite} lists no {component}/{stem}");
             Error::new(Kind::Input, message)
         })?;
         let kept = self.folder.join(&entry.sha256);
@@ -267,4 +273,12 @@ impl Fetcher<'_> {
             }
         }
     }
+}
+
+/// The index of source packages, below a component.
+const SOURCES: &str = "source/Sources";
+
+/// Returns where the index of an architecture's packages is, below a component.
+fn binary(architecture: &str) -> String {
+    format!("binary-{architecture}/Packages")
 }

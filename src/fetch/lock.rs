@@ -9,15 +9,17 @@ use super::part::write_whole;
 use super::release::show_date;
 use super::request::{Closure, Request};
 use crate::error::Result;
-use crate::recipe::{Packages, Recipe};
+use crate::recipe::{Packages, Recipe, SourceFrom};
 
 mod changes;
 mod decide;
 mod resolve;
+mod source;
 mod text;
 
 pub use changes::{Change, changes};
-pub use decide::{Options, lock_for, update};
+pub use decide::{Options, is_needed, lock_for, shortfall, update};
+pub use source::{FindCommit, LockedSource};
 
 /// A recipe's lock.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -32,6 +34,8 @@ pub struct Lock {
     pub packages: Vec<LockedPackage>,
     /// What each request of the recipe came to, sorted.
     pub selections: Vec<Selection>,
+    /// Source trees, sorted.
+    pub sources: Vec<LockedSource>,
 }
 
 /// A suite as it was when the lock was written.
@@ -102,6 +106,16 @@ impl Lock {
     /// Returns a package and those that it depends on in exactly its own version, if the recipe asked for that.
     pub fn same_version_closure(&self, name: &str) -> Option<Vec<&LockedPackage>> {
         self.selection(&Request::same_version(name))
+    }
+
+    /// Returns what a source tree came to.
+    pub fn source(&self, recipe: &Recipe, from: &SourceFrom) -> Option<&LockedSource> {
+        self.sources.iter().find(|source| source.answers(recipe, from))
+    }
+
+    /// Says which source tree of a recipe is not known; `None` if all are.
+    pub fn unknown_source(&self, recipe: &Recipe) -> Option<String> {
+        source::wanted(recipe).find(|from| self.source(recipe, from).is_none()).map(|from| source::title(recipe, from))
     }
 
     /// Returns a package by name and version.

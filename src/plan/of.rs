@@ -23,6 +23,8 @@ use crate::step::unpack::{self, Form, Unpack};
 use crate::step::wrap::{self, Wrap};
 use crate::step::{Digest, Input, InputSource, Step, StepId};
 
+mod compiled;
+
 /// How deep file systems may lie in each other.
 const DEPTH_MAX: usize = 16;
 const MIB: u64 = 1 << 20;
@@ -57,6 +59,8 @@ impl Plan {
             packages: BTreeMap::new(),
             tarballs: BTreeMap::new(),
             kernels: BTreeMap::new(),
+            sources: BTreeMap::new(),
+            compiled: BTreeMap::new(),
             filesystems: BTreeMap::new(),
             configs: BTreeMap::new(),
             disks: BTreeMap::new(),
@@ -82,6 +86,10 @@ struct Planner<'a> {
     /// The step that unpacks a local tarball.
     tarballs: BTreeMap<(PathBuf, Option<Digest>), StepId>,
     kernels: BTreeMap<String, StepId>,
+    /// The step whose output is a source tree, by the tree's name.
+    sources: BTreeMap<String, StepId>,
+    /// The step that compiles, by the name of what it is for.
+    compiled: BTreeMap<String, StepId>,
     filesystems: BTreeMap<String, StepId>,
     configs: BTreeMap<String, StepId>,
     disks: BTreeMap<String, StepId>,
@@ -157,6 +165,7 @@ impl<'a> Planner<'a> {
             FileSource::Tarball { tarball, file, .. } => {
                 format!("{} of {}", file.value, self.plan.show_path(&tarball.value))
             }
+            FileSource::Compiled(compiled) => format!("what was compiled of source.{}", compiled.source.value),
         };
         self.plan.push(name, Step::Kernel(Kernel { title }), vec![input])
     }
@@ -438,6 +447,9 @@ impl<'a> Planner<'a> {
                 let title = format!("the package {}", package.value);
                 FileContent::Archived { inputs: names, pattern: file.value.clone(), title }
             }
+            EntryContent::File(FileSource::Compiled(_)) => {
+                return Err(wrong_at(origin, "only kernels and the hypervisor are compiled"));
+            }
             EntryContent::File(FileSource::Tarball { tarball, sha256, file }) => {
                 let id = self.tarball(tarball, sha256, origin)?;
                 inputs.push(Input::step(&input, id));
@@ -453,6 +465,10 @@ impl<'a> Planner<'a> {
             FileSource::Path { path, sha256 } => {
                 let source = InputSource::File { path: path.value.clone(), sha256: digest(sha256)?, mode: false };
                 return Ok(Input { name: input.to_owned(), source, origin: Some(path.origin.clone()) });
+            }
+            FileSource::Compiled(compiled) => {
+                let (id, output) = self.compiled(step, compiled)?;
+                return Ok(Input::output(input, id, output));
             }
             FileSource::Package { package, file } => {
                 let packages = self.request(&Request::same_version(&package.value))?;
@@ -484,6 +500,7 @@ impl<'a> Planner<'a> {
                 let packages = self.request(&Request::same_version(&package.value))?;
                 packages.into_iter().map(|(package, id)| Input::step(format!("{name} {package}"), id)).collect()
             }
+            TreeSource::Compiled(kernel) => vec![self.compiled_modules(name, kernel)?],
         })
     }
 
@@ -496,7 +513,7 @@ impl<'a> Planner<'a> {
                 Some(&id) => id,
                 None => {
                     let name = self.unique(format!("lock.{}", request.names.first().map_or("", String::as_str)));
-                    let step = Step::Unlocked(Unlocked { request: request.clone() });
+                    let step = Step::Unlocked(Unlocked { request: request.clone(), source: None });
                     let id = self.plan.push(name, step, Vec::new())?;
                     self.packages.insert(key, id);
                     id

@@ -43,6 +43,14 @@ impl Form {
     }
 }
 
+/// Says whether a string of this form is a local path, relative to the recipe that says it.
+pub fn is_local(form: &Form, text: &str) -> bool {
+    // An address has a colon: `https://`, `host:path`.
+    std::ptr::eq(form, &PATH)
+        || (std::ptr::eq(form, &FRAGMENT) && !super::keys::FRAGMENTS.contains(&text))
+        || (std::ptr::eq(form, &GIT) && !text.contains(':'))
+}
+
 /// One name in a path: not empty, not `.`, not `..`, no control characters.
 macro_rules! component {
     () => {
@@ -159,6 +167,39 @@ pub static PACKAGE: Form = Form::new(
     "[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+)?",
     "a Debian package: `busybox-static`, or with its version `busybox-static=1:1.35.0-4`",
 );
+/// A Debian source package, with a version or a suite or without.
+pub static SOURCE_PACKAGE: Form = Form::new(
+    "source package",
+    "[a-z0-9][a-z0-9+.-]+(?:=[A-Za-z0-9.+:~-]+|/[a-z0-9][a-z0-9.+_-]*)?",
+    "a Debian source package: `xen`, with its version `xen=4.17.5-1`, or with a suite `xen/bookworm`",
+);
+/// A git repository.
+pub static GIT: Form = Form::new(
+    "repository",
+    r"[^\x00-\x20\x7f-][^\x00-\x20\x7f]*",
+    "a git repository: an address or a path, without blanks",
+);
+/// A fragment of a configuration.
+pub static FRAGMENT: Form =
+    Form::new("fragment", r"[^\x00-\x1f\x7f]+", "a fragment: `xen`, `builtin`, or a file's path");
+/// What names a commit.
+pub static REVISION: Form =
+    Form::new("revision", "[A-Za-z0-9_][A-Za-z0-9._/+-]{0,199}", "a commit, tag or branch: `RELEASE-4.17.5`");
+/// An address of the network.
+pub static URL: Form =
+    Form::new("address", r"https?://[^\x00-\x20\x7f]+", "an address that begins with `https://` or `http://`");
+/// A path in a source tree, as a key.
+pub static TREE_PATH: Form = Form::literal(
+    "path in the tree",
+    concat!(component!(), "(?:/", component!(), ")*"),
+    "a path in the source tree: `arch/arm64/configs/board_defconfig`",
+);
+/// A make target that writes a configuration.
+pub static DEFCONFIG: Form =
+    Form::new("make target", "[A-Za-z0-9][A-Za-z0-9_.-]*config", "a target of make that ends in `config`: `defconfig`");
+/// An option of Kconfig.
+pub static CONFIG: Form =
+    Form::literal("option", "[A-Za-z0-9_]{1,100}", "the name of an option, without `CONFIG_`: `XEN`");
 /// A Debian package without a version.
 pub static PACKAGE_NAME: Form = Form::new("package name", "[a-z0-9][a-z0-9+.-]+", "a Debian package's name");
 /// A suite, or one of its components.

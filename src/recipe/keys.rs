@@ -163,6 +163,50 @@ const FILE_KEYS: &[Key] = &[
 ];
 const FILE: &[Alternative] =
     &[one("path", &[], &["sha256"]), one("package", &["file"], &[]), one("tarball", &["file"], &["sha256"])];
+/// The same for kernels and the hypervisor, which can also be compiled.
+const IMAGE: &[Choice] = &[Choice {
+    what: "where it comes from",
+    required: true,
+    of: &[
+        one("path", &[], &["sha256"]),
+        one("package", &["file"], &[]),
+        one("tarball", &["file"], &["sha256"]),
+        one("source", &[], &["defconfig", "fragments", "config"]),
+    ],
+}];
+
+/// The keys that say how something is compiled.
+const COMPILE_KEYS: &[Key] = &[
+    key(
+        "source",
+        Text(&form::REFERENCE),
+        Optional,
+        "A source tree of this recipe, `[source.NAME]`, to compile it from.",
+    ),
+    key(
+        "defconfig",
+        Text(&form::DEFCONFIG),
+        Derived("`defconfig`"),
+        "With `source`: the target of the source's own make that the configuration begins with, `tinyconfig` for example.",
+    ),
+    key(
+        "fragments",
+        List(&FRAGMENT_TEXT, 0),
+        Optional,
+        "With `source`: what is laid over that, in order: the fragments `xen` (Linux as Dom0 and guest) and `builtin` (block, network, virtio and ext3 drivers that need no initramfs), or local files.",
+    ),
+    key(
+        "config",
+        Names(&form::CONFIG, &CONFIG_VALUE, &[]),
+        Optional,
+        "With `source`: single options on top, named without `CONFIG_`: `true`, `false`, `\"m\"`, numbers, strings. Whatever does not come out as asked for is an error.",
+    ),
+];
+static CONFIG_VALUE: Kind = Either(&[Boolean, Integer(i64::MIN, i64::MAX), Text(&form::LINE)]);
+/// The fragments of Linux's configuration that xenbuild carries.
+pub const FRAGMENTS: &[&str] = &["xen", "builtin"];
+static FRAGMENT_TEXT: Kind = Text(&form::FRAGMENT);
+
 const ONE_FILE: &[Choice] = &[Choice { what: "where it comes from", required: true, of: FILE }];
 
 /// The keys that name many files.
@@ -239,6 +283,12 @@ static PARTS: &[Key] = &[
         "Strings and integers that other strings use as `{{name}}`; `--set NAME=VALUE` changes them.",
     ),
     key("packages", Kind::Table(&PACKAGES), Default("{}"), "Where Debian packages come from."),
+    key(
+        "source",
+        Names(&form::NAME, &Kind::Table(&SOURCE), &[]),
+        Optional,
+        "`[source.NAME]`: source trees to compile kernels and the hypervisor from.",
+    ),
     key("machine", Kind::Table(&MACHINE), Required, "The machine to boot on."),
     key("hypervisor", Kind::Table(&HYPERVISOR), Required, "The hypervisor."),
     key("kernel", Names(&form::NAME, &Kind::Table(&KERNEL), &[]), Required, "`[kernel.NAME]`: the kernels."),
@@ -290,6 +340,71 @@ static PACKAGES: Table = Table {
     choices: &[],
 };
 
+static SOURCE: Table = Table {
+    name: "source",
+    heading: "[source.NAME]",
+    doc: "A source tree: what is unpacked or checked out, then patches, then files. What it was is kept in the lock.",
+    keys: &[&[
+        key(
+            "debian",
+            Text(&form::SOURCE_PACKAGE),
+            Optional,
+            "A Debian source package, from the same suites as all packages: `xen`, or one of its versions `xen=4.17.5-1`, or a suite's `xen/bookworm`. The patches that it brings are applied.",
+        ),
+        key(
+            "package",
+            Text(&form::PACKAGE),
+            Optional,
+            "A Debian package that holds the tree as an archive: `linux-source-6.1`.",
+        ),
+        key("file", Text(&form::MEMBER), Optional, "With `package`: the archive in it."),
+        key("tarball", Text(&form::PATH), Optional, "A local archive: `.tar`, plain or gz, xz, zst or bz2."),
+        key("url", Text(&form::URL), Optional, "The address of such an archive; its `sha256` must be given."),
+        key("sha256", Text(&form::SHA256), Optional, "With `tarball` or `url`: what the archive must hash to."),
+        key("git", Text(&form::GIT), Optional, "A git repository: an address, or a local path."),
+        key(
+            "revision",
+            Text(&form::REVISION),
+            Optional,
+            "With `git`: a commit, tag or branch. It is looked up once; the lock keeps the commit.",
+        ),
+        key("patches", List(&SOURCE_PATCH, 0), Default("[]"), "Unified diffs to apply, as `patch -p1` does."),
+        key(
+            "files",
+            Names(&form::TREE_PATH, &Kind::Table(&SOURCE_FILE), &[]),
+            Optional,
+            "Files to put into the tree, by their path in it.",
+        ),
+    ]],
+    choices: &[Choice {
+        what: "where it comes from",
+        required: true,
+        of: &[
+            one("debian", &[], &[]),
+            one("package", &["file"], &[]),
+            one("tarball", &[], &["sha256"]),
+            one("url", &["sha256"], &[]),
+            one("git", &["revision"], &[]),
+        ],
+    }],
+};
+static SOURCE_PATCH: Kind = Text(&form::PATH);
+
+static SOURCE_FILE: Table = Table {
+    name: "source-file",
+    heading: "an entry of files of [source.NAME]",
+    doc: "A file in a source tree.",
+    keys: &[&[
+        key("text", Text(&form::TEXT), Optional, "A file with this content."),
+        key("path", Text(&form::PATH), Optional, "A local file, relative to the recipe that names it."),
+    ]],
+    choices: &[Choice {
+        what: "where it comes from",
+        required: true,
+        of: &[one("text", &[], &[]), one("path", &[], &[])],
+    }],
+};
+
 /// The machines there are.
 pub const MACHINES: &[&str] = &["qemu-virt", "foundation-v8", "fvp-base-revc"];
 
@@ -336,9 +451,10 @@ static MACHINE: Table = Table {
 static HYPERVISOR: Table = Table {
     name: "hypervisor",
     heading: "[hypervisor]",
-    doc: "The hypervisor: an arm64 Image, plain or gzip.",
+    doc: "The hypervisor: an arm64 Image, plain or gzip; or Xen, compiled from source.",
     keys: &[
         FILE_KEYS,
+        COMPILE_KEYS,
         &[key(
             "bootargs",
             Text(&form::LINE),
@@ -346,23 +462,24 @@ static HYPERVISOR: Table = Table {
             "Its command line; `dom0_mem` and `dom0_max_vcpus` are added from `[dom0]` where it does not give them.",
         )],
     ],
-    choices: ONE_FILE,
+    choices: IMAGE,
 };
 
 static KERNEL: Table = Table {
     name: "kernel",
     heading: "[kernel.NAME]",
-    doc: "A kernel: an arm64 Image, `Image.gz` or an EFI zboot image.",
+    doc: "A kernel: an arm64 Image, `Image.gz` or an EFI zboot image; or Linux, compiled from source.",
     keys: &[
         FILE_KEYS,
+        COMPILE_KEYS,
         &[key(
             "modules",
             Kind::Table(&MODULE_TREE),
-            Derived("with `package`: that package; else none"),
+            Derived("with `package`: that package; with `source`: those that were compiled; else none"),
             "Where its modules are: a tree that holds `lib/modules/VERSION`.",
         )],
     ],
-    choices: ONE_FILE,
+    choices: IMAGE,
 };
 
 static MODULE_TREE: Table = Table {
@@ -934,6 +1051,8 @@ static STEP: Table = Table {
 pub static TABLES: &[&Table] = &[
     &RECIPE,
     &PACKAGES,
+    &SOURCE,
+    &SOURCE_FILE,
     &MACHINE,
     &HYPERVISOR,
     &KERNEL,

@@ -10,7 +10,8 @@ use sha2::{Digest, Sha256};
 use super::report::Finding;
 use super::resolve::{GICV2_CPUS_MAX, MEMORY_MIN};
 use super::{
-    DiskImage, DiskSource, EntryContent, Filesystem, Format, Located, Origin, PartitionContent, Recipe, TestAction,
+    DiskImage, DiskSource, EntryContent, FileSource, Filesystem, Format, Fragment, Located, Origin, PartitionContent,
+    Recipe, SourceFrom, TestAction,
 };
 
 const MIB: u64 = 1 << 20;
@@ -24,6 +25,7 @@ const PATH_MAX: usize = 4096;
 pub fn check(recipe: &Recipe, findings: &mut Vec<Finding>) {
     let mut checker = Checker { recipe, findings };
     checker.packages();
+    checker.sources();
     checker.dom0();
     checker.guests();
     checker.memory();
@@ -63,11 +65,37 @@ impl Checker<'_> {
             return;
         }
         let recipe = self.recipe;
+        let from_sources = recipe.source_trees.values().filter_map(|source| match &source.from {
+            SourceFrom::Debian { package } => Some(package),
+            _ => None,
+        });
         let from_lists = recipe.filesystems.values().flat_map(|filesystem| &filesystem.packages);
-        let first = recipe.packages_for_files().chain(from_lists).find(|package| package.origin.file.is_some());
+        let all = recipe.packages_for_files().chain(from_sources).chain(from_lists);
+        let first = all.into_iter().find(|package| package.origin.file.is_some());
         if let Some(package) = first {
             let finding = Finding::at(&package.origin, "a package is named, but no suite to take it from");
             self.findings.push(finding.help("`[packages]` with `suites = [\"bookworm\"]` would say"));
+        }
+    }
+
+    /// What is compiled is compiled from something that is there.
+    fn sources(&mut self) {
+        let recipe = self.recipe;
+        let images = recipe.kernels.values().map(|kernel| &kernel.image).chain([&recipe.hypervisor.image]);
+        for image in images {
+            let FileSource::Compiled(compiled) = image else { continue };
+            let name = &compiled.source;
+            if !recipe.source_trees.contains_key(&name.value) {
+                let finding = Finding::at(&name.origin, format!("there is no source `{}`", name.value));
+                self.findings.push(finding.suggest(&name.value, recipe.source_trees.keys().map(String::as_str)));
+            }
+        }
+        if let FileSource::Compiled(compiled) = &recipe.hypervisor.image {
+            for fragment in &compiled.fragments {
+                if let Fragment::Named(name) = fragment {
+                    self.add(&name.origin, format!("the fragment `{}` is for Linux, not for Xen", name.value));
+                }
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Every place where a recipe names a file, a tree or a package: listed once, for all who look at them.
 
-use super::{EntryContent, FileSource, Located, PartitionContent, Recipe, TreeSource};
+use super::{EntryContent, FileSource, Located, PartitionContent, Recipe, SourceFrom, TreeSource};
 
 impl Recipe {
     /// Lists every single file that the recipe names.
@@ -34,9 +34,14 @@ impl Recipe {
             FileSource::Package { package, .. } => Some(package),
             _ => None,
         });
-        files.chain(self.trees().filter_map(|source| match source {
+        let trees = self.trees().filter_map(|source| match source {
             TreeSource::Package { package } => Some(package),
             _ => None,
-        }))
+        });
+        let sources = self.source_trees.values().filter_map(|source| match &source.from {
+            SourceFrom::Package { package, .. } => Some(package),
+            _ => None,
+        });
+        files.chain(trees).chain(sources)
     }
 }

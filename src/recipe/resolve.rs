@@ -19,6 +19,7 @@ mod disk;
 mod domain;
 mod filesystem;
 mod machine;
+mod source;
 
 pub(super) use machine::{GICV2_CPUS_MAX, MEMORY_MIN};
 
@@ -28,7 +29,7 @@ pub fn resolve(document: &Node, name: String, sources: &[SourceText], findings: 
     let root = Cursor { node: document, path: String::new(), context: &context };
     let table =
         |key: &str| root.get(key).unwrap_or(Cursor { node: &NOTHING, path: key.to_string(), context: &context });
-    let recipe = Recipe {
+    let mut recipe = Recipe {
         name,
         description: root.text("description"),
         sources: sources.to_vec(),
@@ -36,8 +37,9 @@ pub fn resolve(document: &Node, name: String, sources: &[SourceText], findings: 
         packages: packages(&table("packages")),
         machine: machine::machine(&table("machine")),
         hypervisor: hypervisor(&table("hypervisor")),
+        source_trees: table("source").named(source::source),
         kernels: table("kernel").named(|kernel| Kernel {
-            image: kernel.file_source().unwrap_or_else(no_file),
+            image: kernel.image().unwrap_or_else(no_file),
             modules: kernel.get("modules").and_then(|modules| modules.tree_source()),
         }),
         device_tree: device_tree(&table("device-tree")),
@@ -48,6 +50,11 @@ pub fn resolve(document: &Node, name: String, sources: &[SourceText], findings: 
         boot: boot(&table("boot")),
         test: dialogue::test(&table("test")),
     };
+    for (name, kernel) in &mut recipe.kernels {
+        if matches!(kernel.image, FileSource::Compiled(_)) && kernel.modules.is_none() {
+            kernel.modules = Some(TreeSource::Compiled(name.clone()));
+        }
+    }
     *findings = context.findings.into_inner();
     recipe
 }
@@ -182,10 +189,21 @@ impl<'a> Cursor<'a> {
     /// Returns a local path, absolute; it is relative to the file that says it.
     fn local_path(&self, key: &str) -> Option<Located<PathBuf>> {
         let cursor = self.get(key)?;
-        let source = cursor.node.place.file.and_then(|file| self.context.sources.get(file));
+        let path = cursor.absolute(cursor.node.text()?);
+        Some(cursor.located(path))
+    }
+
+    fn local_paths(&self, key: &str) -> Vec<Located<PathBuf>> {
+        let located = |cursor: &Cursor<'a>| Some(cursor.located(cursor.absolute(cursor.node.text()?)));
+        self.elements(key).iter().filter_map(located).collect()
+    }
+
+    /// Makes a path absolute that is written here.
+    fn absolute(&self, path: &str) -> PathBuf {
+        let source = self.node.place.file.and_then(|file| self.context.sources.get(file));
         let folder = source.and_then(|source| source.path.parent()).unwrap_or(Path::new(""));
-        let path = folder.join(cursor.node.text()?);
-        Some(cursor.located(std::path::absolute(&path).unwrap_or(path)))
+        let path = folder.join(path);
+        std::path::absolute(&path).unwrap_or(path)
     }
 
     fn sha256(&self) -> Option<Located<String>> {
@@ -306,7 +324,7 @@ fn packages(table: &Cursor<'_>) -> Packages {
 }
 
 fn hypervisor(table: &Cursor<'_>) -> Hypervisor {
-    Hypervisor { image: table.file_source().unwrap_or_else(no_file), bootargs: table.text("bootargs") }
+    Hypervisor { image: table.image().unwrap_or_else(no_file), bootargs: table.text("bootargs") }
 }
 
 fn boot(table: &Cursor<'_>) -> Boot {

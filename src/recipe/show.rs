@@ -97,7 +97,7 @@ impl Listing<'_> {
     /// Returns a string as meant; local paths are absolute. `escape` keeps braces from becoming variables again.
     fn string(&self, node: &Node, kind: Option<&Kind>, escape: bool) -> String {
         let text = node.text().unwrap_or_default();
-        let local = matches!(kind, Some(Kind::Text(form)) if std::ptr::eq(*form, &form::PATH));
+        let local = matches!(kind, Some(Kind::Text(form)) if form::is_local(form, text));
         let source = node.place.file.and_then(|file| self.sources.get(file));
         let text = match source.and_then(|source| source.path.parent()).filter(|_| local) {
             Some(folder) => {

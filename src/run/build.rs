@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::event::{Event, Outcome, Watcher};
+use super::workbench::Workbench;
 use super::{Options, Workshop};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::lock::{Options as LockOptions, lock_for};
-use crate::fetch::{Archive, Lock, LockedPackage};
+use crate::fetch::{Archive, Lock, LockedPackage, Wanted};
 use crate::plan::{Plan, Role};
 use crate::recipe::{Origin, Recipe};
 use crate::step::PackageSource;
+use crate::step::host::Host;
 use crate::task::{Cancel, Task};
 
 /// What a build made, in `out/RECIPE/`.
@@ -35,11 +37,14 @@ pub fn build(recipe: &Recipe, options: &Options, watcher: &dyn Watcher) -> Resul
     let lock = lock(recipe, &shop, options, watcher)?;
     let plan = Plan::of(recipe, Some(&lock))?;
     let blame = |origin: &Origin, message: String| recipe.error_at(origin, message);
+    super::tools::check(&plan)?;
+    let bench = Workbench::new(&plan, shop.store().folder(), options.jobs.get(), options.offline)?;
     let packages = Packages {
         recipe,
         offline: options.offline,
         partial: shop.store().partial_folder(),
         archive: Mutex::default(),
+        bench,
     };
     shop.carry_out(&plan, options, &blame, &packages, watcher)?;
     artifacts(recipe, &plan, &options.out)
@@ -50,8 +55,8 @@ pub fn plan_as_locked(recipe: &Recipe) -> Result<(Plan, bool)> {
     let lock = Lock::read(&Lock::path_of(recipe))?;
     let requests = crate::fetch::requests(recipe);
     // A lock that does not do is going to be completed: what it has already stays.
-    let complete =
-        requests.is_empty() || lock.as_ref().is_some_and(|lock| lock.shortfall(&recipe.packages, &requests).is_none());
+    let complete = !crate::fetch::lock::is_needed(recipe)
+        || lock.as_ref().is_some_and(|lock| crate::fetch::lock::shortfall(recipe, lock, &requests).is_none());
     Ok((Plan::of(recipe, lock.as_ref())?, complete))
 }
 
@@ -93,6 +98,7 @@ fn lock(recipe: &Recipe, shop: &Workshop, options: &Options, watcher: &dyn Watch
         offline: options.offline,
         locked: options.locked,
         environment: None,
+        find_commit: Some(super::git::find_commit),
     };
     let began = std::time::Instant::now();
     let lock = lock_for(recipe, &lock_options, &task);
@@ -158,23 +164,35 @@ struct Packages<'a> {
     /// Where downloads that are not whole yet are kept from one run to the next.
     partial: PathBuf,
     archive: Mutex<Option<Arc<Archive>>>,
+    bench: Workbench,
 }
 
 impl PackageSource for Packages<'_> {
     fn get(&self, package: &LockedPackage, destination: &Path, task: &dyn Task) -> Result<()> {
-        let archive = {
-            let mut archive = self.archive.lock().expect("no holder of the archive panics");
-            match &*archive {
-                Some(archive) => archive.clone(),
-                None => {
-                    let file = self.recipe.sources.first().map(|source| source.path.as_path());
-                    let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
-                    let opened = Archive::open(&self.recipe.packages, folder, self.offline)?;
-                    let opened = opened.keeping_parts_in(self.partial.clone());
-                    archive.insert(Arc::new(opened)).clone()
-                }
+        self.archive()?.download(package, destination, task)
+    }
+
+    fn get_url(&self, url: &str, wanted: &Wanted, destination: &Path, task: &dyn Task) -> Result<()> {
+        self.archive()?.download_url(url, wanted, destination, task)
+    }
+
+    fn host(&self) -> Option<&dyn Host> {
+        Some(&self.bench)
+    }
+}
+
+impl Packages<'_> {
+    fn archive(&self) -> Result<Arc<Archive>> {
+        let mut archive = self.archive.lock().expect("no holder of the archive panics");
+        Ok(match &*archive {
+            Some(archive) => archive.clone(),
+            None => {
+                let file = self.recipe.sources.first().map(|source| source.path.as_path());
+                let folder = file.and_then(Path::parent).unwrap_or(Path::new(""));
+                let opened = Archive::open(&self.recipe.packages, folder, self.offline)?;
+                let opened = opened.keeping_parts_in(self.partial.clone());
+                archive.insert(Arc::new(opened)).clone()
             }
-        };
-        archive.download(package, destination, task)
+        })
     }
 }

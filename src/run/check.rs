@@ -10,7 +10,7 @@ use crate::fetch::Lock;
 use crate::plan::{Plan, PlannedStep, Role};
 use crate::recipe::{Origin, Recipe};
 use crate::step::device_tree::DeviceTree;
-use crate::step::{Digest, Given, InputSource, NoPackages, Step, Workspace};
+use crate::step::{Digest, Given, NoPackages, Step, Workspace};
 use crate::task::{Cancel, Silent, Task};
 
 /// What is wrong; each knows where the recipe asks for it.
@@ -135,7 +135,7 @@ impl Checker<'_> {
     /// Returns the inputs of a step that takes nothing from others.
     fn given(&self, step: &PlannedStep) -> Result<Vec<Given>> {
         let given = |input: &crate::step::Input| {
-            debug_assert!(!matches!(input.source, InputSource::Step(_)));
+            debug_assert!(input.source.step().is_none());
             Ok(Given { name: input.name.clone(), content: Measure::content(input, Vec::new)? })
         };
         step.inputs.iter().map(given).collect()

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::history::{History, recipe_folders};
 use super::index::Index;
 use super::store::{self, Store};
+use super::workbench;
 use crate::config::Config;
 use crate::error::Result;
 use crate::step::Digest;
@@ -71,6 +72,10 @@ pub fn usage(out: &Path, store: &Store) -> Result<Usage> {
         usage.bytes += bytes;
         usage.in_use_bytes += if in_use.contains(&key) { bytes } else { 0 };
     }
+    for kept in workbench::kept(store.folder()) {
+        usage.entries += 1;
+        usage.bytes += kept.bytes;
+    }
     usage.bytes += store.partial()?.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
     Ok(usage)
 }
@@ -86,7 +91,9 @@ pub fn collect(
     cancel: &Cancel,
 ) -> Result<Collected> {
     let mut entries = store.entries()?;
+    let kept = workbench::kept(store.folder());
     let mut left_bytes: u64 = entries.iter().map(|&(_, bytes, _)| bytes).sum();
+    left_bytes += kept.iter().map(|kept| kept.bytes).sum::<u64>();
     let partial = store.partial()?;
     left_bytes += partial.iter().map(|(_, bytes, _)| bytes).sum::<u64>();
     let mut collected = Collected::default();
@@ -104,6 +111,19 @@ pub fn collect(
     collected.left_bytes = left_bytes;
     if left_bytes <= limit_bytes {
         return Ok(collected);
+    }
+    // What compilers left behind only saves them time.
+    for kept in kept {
+        if left_bytes <= limit_bytes {
+            break;
+        }
+        cancel.check()?;
+        if !dry_run {
+            workbench::remove(&kept)?;
+        }
+        left_bytes -= kept.bytes;
+        collected.entries += 1;
+        collected.bytes += kept.bytes;
     }
     let in_use = in_use(out);
     // The key settles ties, so that the same cache always loses the same entries.

@@ -71,6 +71,13 @@ pub enum Event {
         /// The line.
         text: String,
     },
+    /// What a program that a step runs said last: now and then one of its lines.
+    Output {
+        /// The step's name.
+        step: String,
+        /// The line.
+        text: String,
+    },
     /// A step ended.
     End {
         /// Its name.

@@ -75,7 +75,7 @@ pub fn explain(plan: &Plan, surveyed: &[Surveyed], history: &History, id: StepId
         .map(|change| cause(plan, surveyed, id, change))
         .collect();
     for input in step.inputs.iter().filter(|input| now.unknown.contains(&input.name)) {
-        let InputSource::Step(from) = input.source else { continue };
+        let Some(from) = input.source.step() else { continue };
         let name = plan.step(from).name.clone();
         let line = format!("input {}", input.name);
         causes.push(Cause { line, before: None, after: None, from: Some(format!("step {name}")), step: Some(name) });
@@ -137,12 +137,9 @@ fn cause(plan: &Plan, surveyed: &[Surveyed], id: StepId, change: Change) -> Caus
         }
         source => plan.show_source(source),
     });
-    let step = input.and_then(|input| match input.source {
-        InputSource::Step(from) if surveyed[from.index()].prospect != Prospect::NotNeeded => {
-            Some(plan.step(from).name.clone())
-        }
-        _ => None,
-    });
+    let step = input.and_then(|input| input.source.step());
+    let step = step.filter(|from| surveyed[from.index()].prospect != Prospect::NotNeeded);
+    let step = step.map(|from| plan.step(from).name.clone());
     Cause { line: change.name, before: change.before, after: change.after, from, step }
 }
 

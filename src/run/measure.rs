@@ -7,6 +7,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::index::{Index, Look};
+use super::tools;
 use crate::error::{Error, Kind, Result};
 use crate::plan::manifest::InputLines;
 use crate::recipe::Origin;
@@ -34,15 +35,18 @@ impl Measure<'_> {
     pub fn lines(&self, input: &Input, outputs: Option<&[Output]>, looks: &mut Looks) -> Result<InputLines> {
         let whole = |value: String| vec![(String::new(), value)];
         match &input.source {
-            InputSource::Step(_) => {
-                Ok(match outputs.expect("the outputs of a step are known when they are measured") {
+            InputSource::Step(_) | InputSource::Output(..) => {
+                let outputs = outputs.expect("the outputs of a step are known when they are measured");
+                let taken: Vec<&Output> = outputs.iter().filter(|output| input.takes(&output.name)).collect();
+                Ok(match taken.as_slice() {
                     [output] => whole(output.sha256.to_string()),
                     outputs => {
-                        let line = |output: &Output| (format!(": {}", output.name), output.sha256.to_string());
+                        let line = |output: &&Output| (format!(": {}", output.name), output.sha256.to_string());
                         outputs.iter().map(line).collect()
                     }
                 })
             }
+            InputSource::Compiler => tools::compiler(),
             InputSource::Carried(bytes) => Ok(whole(Digest::of(bytes).to_string())),
             InputSource::File { path, sha256, mode } => {
                 let found = self.file(path, input, looks)?;
@@ -69,7 +73,8 @@ impl Measure<'_> {
     /// Returns where an input's bytes are; `outputs` are the paths of those of the step it comes from.
     pub fn content(input: &Input, outputs: impl FnOnce() -> Vec<PathBuf>) -> Result<Content> {
         Ok(match &input.source {
-            InputSource::Step(_) => Content::Files(outputs()),
+            InputSource::Step(_) | InputSource::Output(..) => Content::Files(outputs()),
+            InputSource::Compiler => Content::Bytes(tools::cross_prefix().into_bytes().into()),
             InputSource::File { path, .. } => Content::Files(vec![path.clone()]),
             InputSource::TreeSource { path, .. } => Content::Sources(includes::all(path)?),
             InputSource::Folder { path, keep } => Content::Folder { path: path.clone(), keep: *keep },

@@ -24,7 +24,8 @@ use crate::error::{Error, Kind, Result};
 use crate::plan::manifest::Manifest;
 use crate::plan::{Plan, PlannedStep};
 use crate::recipe::Origin;
-use crate::step::{Digest, Given, InputSource, Output, PackageSource, Step, StepId, Workspace};
+use crate::step::host::Host;
+use crate::step::{Digest, Given, Output, PackageSource, Step, StepId, Workspace};
 use crate::task::{Cancel, Task};
 
 /// Downloads at the same time: they wait more than they work, and a mirror has other guests.
@@ -308,10 +309,7 @@ impl<'a> Queue<'a> {
         let mut looks = Looks::new();
         let mut lines = Vec::new();
         for input in &step.inputs {
-            let outputs = match input.source {
-                InputSource::Step(_) => inputs.pop_front().flatten(),
-                _ => None,
-            };
+            let outputs = input.source.step().and_then(|_| inputs.pop_front().flatten());
             let measured = measure.lines(input, outputs.as_deref(), &mut looks);
             // An error that shows a place in the recipe says more than the step's name.
             let named = |error| if input.origin.is_some() { error } else { self.named(id, error) };
@@ -335,10 +333,18 @@ impl<'a> Queue<'a> {
         if !self.lock().want_inputs(id) {
             return Ok(Visit::NeedsInputs(manifest));
         }
+        let _job = self.job(lane(step))?;
         let began = Instant::now();
         let made = self.make(step, id, &manifest, &measure, &looks);
         let entry = made.map_err(|error| self.named(id, error))?;
         Ok(Visit::Ended { manifest, entry, state: State::Done, took: began.elapsed() })
+    }
+
+    /// Takes one of the jobs that all steps share; a download needs none.
+    fn job(&self, lane: Lane) -> Result<Option<Job<'a>>> {
+        let Some(host) = self.setting.packages.host().filter(|_| lane == Lane::Work) else { return Ok(None) };
+        host.take_job(self.setting.cancel)?;
+        Ok(Some(Job(host)))
     }
 
     /// Puts the step's name in front of an error.
@@ -378,7 +384,8 @@ impl<'a> Queue<'a> {
         for input in &step.inputs {
             let paths = || {
                 let entry = entries.pop_front().flatten().expect("inputs are there when a step runs");
-                entry.outputs.iter().map(|output| entry.folder.join(&output.name)).collect()
+                let wanted = |output: &&Output| input.takes(&output.name);
+                entry.outputs.iter().filter(wanted).map(|output| entry.folder.join(&output.name)).collect()
             };
             inputs.push(Given { name: input.name.clone(), content: Measure::content(input, paths)? });
         }
@@ -447,6 +454,15 @@ impl<'a> Queue<'a> {
     }
 }
 
+/// A job taken; it is given back when this goes.
+struct Job<'a>(&'a dyn Host);
+
+impl Drop for Job<'_> {
+    fn drop(&mut self) {
+        self.0.give_job();
+    }
+}
+
 /// Keeps a key to one thread.
 struct Alone<'q, 'a> {
     queue: &'q Queue<'a>,
@@ -485,6 +501,14 @@ impl Task for Progress<'_> {
         if told.elapsed() >= PROGRESS_GRAIN {
             *told = Instant::now();
             self.setting.watcher.event(Event::Progress { step: self.step.to_owned(), bytes: done });
+        }
+    }
+
+    fn tail(&self, line: &str) {
+        let Ok(mut told) = self.told.try_lock() else { return };
+        if told.elapsed() >= PROGRESS_GRAIN {
+            *told = Instant::now();
+            self.setting.watcher.event(Event::Output { step: self.step.to_owned(), text: line.to_owned() });
         }
     }
 

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::plan::manifest::{InputLines, Manifest};
 use crate::recipe::Origin;
-use crate::step::{InputSource, Output, StepId};
+use crate::step::{Output, StepId};
 use crate::task::Task;
 
 /// What a build would do with a step.
@@ -55,14 +55,14 @@ pub fn survey(
         let mut unknown = Vec::new();
         let mut waits = None;
         for input in &step.inputs {
-            let outputs = match input.source {
-                InputSource::Step(id) if all[id.index()].outputs.is_none() => {
+            let outputs = match input.source.step() {
+                Some(id) if all[id.index()].outputs.is_none() => {
                     unknown.push(input.name.clone());
                     waits = waits.or(Some(id));
                     continue;
                 }
-                InputSource::Step(id) => all[id.index()].outputs.as_deref(),
-                _ => None,
+                Some(id) => all[id.index()].outputs.as_deref(),
+                None => None,
             };
             lines.push((&input.name, measure.lines(input, outputs, &mut Looks::new())?));
         }

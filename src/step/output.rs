@@ -86,6 +86,16 @@ pub fn copy(from: &mut dyn Read, to: &mut dyn Write, task: &dyn Task, names: (&s
     }
 }
 
+/// Removes a file or link, if there is one.
+pub fn remove_if_there(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(Error::io(format!("cannot remove {}", path.display()), error))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Makes the error of a write that failed: a full disk, mostly.
 pub fn write_error(path: &Path, error: io::Error) -> Error {
     Error::io(format!("cannot write {}", path.display()), error)

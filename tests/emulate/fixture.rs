@@ -78,6 +78,7 @@ pub fn recipe(fail: &[&str], mut steps: Vec<TestStep>, timeout_ms: u64) -> Recip
         },
         machine: machine(MachineKind::QemuVirt),
         hypervisor: Hypervisor { image: image.clone(), bootargs: String::new() },
+        source_trees: BTreeMap::new(),
         kernels: BTreeMap::from([("debian".into(), Kernel { image, modules: None })]),
         device_tree: DeviceTree { source: None, defines: BTreeMap::new(), overlays: Vec::new() },
         filesystems: BTreeMap::new(),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use xenbuild::error::{Kind, Result};
 use xenbuild::fetch::http::Proxies;
-use xenbuild::fetch::{Archive, Environment, LockedPackage};
+use xenbuild::fetch::{Archive, Environment, LockedPackage, Wanted};
 use xenbuild::task::{Cancel, Silent, Task};
 
 use crate::archive::{Debian, deb, packages, sha256, write};
@@ -350,5 +350,21 @@ fn offline_takes_nothing_from_the_network() {
     let folder = bench.debian.folder().to_str().unwrap();
     let archive = Archive::open_in(&packages(folder), Path::new("/"), true, &bench.debian.environment()).unwrap();
     archive.download(&package(), &bench.destination(), &Silent::default()).unwrap();
+    bench.check();
+}
+
+#[test]
+fn what_lies_at_an_address_is_verified_as_well() {
+    let bench = Bench::new();
+    let archive = Archive::open_in(&packages(&bench.server.url()), Path::new("/"), false, &bench.debian.environment());
+    let (archive, content) = (archive.unwrap(), deb("a", "1"));
+    let url = format!("{}/{FILE}", bench.server.url());
+    assert_eq!(archive.size_of(&url, &Silent::default()).unwrap(), content.len() as u64);
+    let wanted = |sha256: String| Wanted { name: url.clone(), size: content.len() as u64, sha256 };
+    let get = |wanted: &Wanted| archive.download_url(&url, wanted, &bench.destination(), &Silent::default());
+    let error = get(&wanted("0".repeat(64))).unwrap_err();
+    assert!(error.to_string().contains("its SHA-256 is not what it should be"), "{error}");
+    assert!(!bench.destination().exists());
+    get(&wanted(sha256(&content))).unwrap();
     bench.check();
 }

@@ -219,3 +219,35 @@ fn a_recipe_without_packages_needs_no_lock() {
     assert_eq!(lock_for(&recipe, &strict, &Silent::default()).unwrap(), Lock::default());
     assert!(!bench.folder.path().join("bare.lock").exists());
 }
+
+#[test]
+fn sources_are_locked_without_a_word_of_packages() {
+    let bench = Bench::new(&[]);
+    write(&bench.debian.folder().join("linux.tar"), b"a tarball");
+    let recipe = |url: &str| {
+        let hash = crate::archive::sha256(b"a tarball");
+        let text = format!(
+            "version = 1\n[source.linux]\nurl = \"{}/{url}\"\nsha256 = \"{hash}\"\n[machine]\ntype = \"qemu-virt\"\n\
+             [hypervisor]\npath = \"xen\"\n[kernel.linux]\nsource = \"linux\"\n[dom0]\nkernel = \"linux\"\n",
+            bench.server.url()
+        );
+        let path = bench.folder.path().join("machine.toml");
+        write(&path, text.as_bytes());
+        recipe::load(&path, None, &[]).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let lock = |recipe: &Recipe, options: &Options| lock_for(recipe, options, &Silent::default());
+    let first = lock(&recipe("linux.tar"), &bench.options()).unwrap();
+    let [xenbuild::fetch::LockedSource::Url { size: 9, .. }] = first.sources.as_slice() else { panic!("{first:?}") };
+    assert!(first.suites.is_empty());
+    // From now on the lock is enough.
+    let asked = bench.server.requests("").len();
+    let strict = Options { offline: true, locked: true, ..bench.options() };
+    assert_eq!(lock(&recipe("linux.tar"), &strict).unwrap(), first);
+    assert_eq!(bench.server.requests("").len(), asked);
+    let error = lock(&recipe("other.tar"), &strict).unwrap_err();
+    assert!(error.to_string().contains("it does not know") && error.to_string().contains("other.tar"), "{error}");
+    let error = lock(&recipe("other.tar"), &bench.options()).unwrap_err();
+    assert_eq!((error.kind, error.to_string().ends_with("other.tar is not there")), (Kind::Network, true), "{error}");
+    let (_, changes) = update(&recipe("linux.tar"), &bench.options(), &Silent::default()).unwrap();
+    assert!(changes.is_empty(), "{changes:?}");
+}

@@ -28,6 +28,8 @@ pub struct Debian {
     pub date_s: i64,
     /// Lists indices by hash.
     pub by_hash: bool,
+    /// Further files that `Release` names, by their path below the suite.
+    pub extra: Vec<(String, Vec<u8>)>,
     /// Makes a package's bytes from its name and version.
     pub content: fn(&str, &str) -> Vec<u8>,
 }
@@ -37,7 +39,8 @@ impl Debian {
         let packages = packages.iter().map(|fields| fields.to_string()).collect();
         let folder = tempfile::tempdir().unwrap();
         let (key, release) = (Key::new(), String::new());
-        let debian = Debian { folder, key, packages, release, date_s: -60, by_hash: true, content: deb };
+        let debian =
+            Debian { folder, key, packages, release, date_s: -60, by_hash: true, extra: Vec::new(), content: deb };
         debian.publish();
         debian
     }
@@ -85,6 +88,10 @@ impl Debian {
             if self.by_hash {
                 write(&self.dists(&format!("main/binary-arm64/by-hash/SHA256/{}", sha256(content))), content);
             }
+        }
+        for (path, content) in &self.extra {
+            writeln!(list, " {} {} {path}", sha256(content), content.len()).unwrap();
+            write(&self.dists(path), content);
         }
         let by_hash = if self.by_hash { "Acquire-By-Hash: yes\n" } else { "" };
         let text = format!(

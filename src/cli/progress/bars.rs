@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::super::harmless;
 use super::{Summary, show_finished, show_flashed, show_rate, show_time};
 use crate::run::event::{Event, Outcome, Watcher};
 
@@ -38,8 +39,8 @@ impl Bars {
         if inner.steps.len() >= BARS_MAX {
             return;
         }
-        let bar = ProgressBar::new_spinner().with_message(step.clone());
-        bar.set_style(style("  {spinner} {msg:32!} {elapsed:>5}"));
+        let bar = ProgressBar::new_spinner().with_prefix(step.clone());
+        bar.set_style(style(SPINNER));
         let bar = match &inner.whole {
             Some(whole) => self.all.insert_before(whole, bar),
             None => self.all.add(bar),
@@ -60,8 +61,9 @@ fn style(template: &str) -> ProgressStyle {
 }
 
 const WHOLE: &str = "{msg} [{bar:30}] {pos}/{len} steps, {elapsed}";
+const SPINNER: &str = "  {spinner} {prefix:32!} {elapsed:>5} {wide_msg}";
 const PACED: &str = "  {spinner} {msg:12!} [{bar:20}] {bytes:>10}/{total_bytes:10} {prefix}";
-const BYTES: &str = "  {spinner} {msg:32!} [{bar:20}] {bytes:>10}/{total_bytes:10} {elapsed:>5}";
+const BYTES: &str = "  {spinner} {prefix:32!} [{bar:20}] {bytes:>10}/{total_bytes:10} {elapsed:>5}";
 
 impl Watcher for Bars {
     fn event(&self, event: Event) {
@@ -82,6 +84,13 @@ impl Watcher for Bars {
             Event::Progress { step, bytes } => {
                 if let Some(bar) = inner.steps.get(&step) {
                     bar.set_position(bytes);
+                }
+            }
+            Event::Output { step, text } => {
+                if let Some(bar) = inner.steps.get(&step) {
+                    // How many bytes there are to do is over once a program speaks.
+                    bar.set_style(style(SPINNER));
+                    bar.set_message(harmless(&text));
                 }
             }
             Event::Note { step: Some(step), text } => self.say(&format!("{step}: {text}")),
@@ -160,6 +169,7 @@ mod tests {
             bars.event(Event::End { step: format!("s{number}"), outcome, milliseconds: 1, error: None });
         }
         assert!(bars.inner.lock().unwrap().steps.is_empty());
+        bars.event(Event::Output { step: "s0".into(), text: "  CC  x.o".into() });
         bars.event(Event::Finished { done: 20, reused: 0, milliseconds: 1 });
         assert!(bars.inner.lock().unwrap().whole.is_none());
     }

@@ -35,7 +35,8 @@ impl Plain {
             }
             Event::Begin { step, kind } => format!("{step}: {kind}"),
             Event::Total { step, bytes } if self.verbose > 1 => format!("{step}: {} to do", show_bytes(bytes)),
-            Event::Total { .. } | Event::Progress { .. } => return Vec::new(),
+            Event::Output { step, text } if self.verbose > 1 => format!("{step}: {text}"),
+            Event::Total { .. } | Event::Progress { .. } | Event::Output { .. } => return Vec::new(),
             Event::Note { step: Some(step), text } => format!("{step}: {text}"),
             Event::Note { step: None, text } => text,
             Event::End { outcome: Outcome::Reused, .. } if self.verbose == 0 => return Vec::new(),

@@ -1,9 +1,9 @@
 //! What is different between two locks, for people.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Lock, LockedPackage};
+use super::{Lock, LockedPackage, LockedSource};
 
 /// One package name whose versions differ.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -32,7 +32,30 @@ pub fn changes(before: &Lock, after: &Lock) -> Vec<Change> {
             changes.push(Change { name: name.into(), before: versions(before), after: versions(after) });
         }
     }
+    changes.extend(source_changes(before, after));
     changes
+}
+
+/// Lists source trees that come to something else, or are new or gone.
+fn source_changes(before: &Lock, after: &Lock) -> Vec<Change> {
+    let what = |lock: &Lock| -> BTreeMap<String, String> {
+        let one = |source: &LockedSource| match source {
+            LockedSource::Debian { request, files } => {
+                (format!("source {request}"), files.first().map(|file| file.version.clone()).unwrap_or_default())
+            }
+            LockedSource::Git { url, revision, commit } => (format!("{revision} of {url}"), commit.clone()),
+            LockedSource::Url { url, sha256, .. } => (url.clone(), sha256.clone()),
+        };
+        lock.sources.iter().map(one).collect()
+    };
+    let (old, new) = (what(before), what(after));
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let list = |value: Option<&String>| value.into_iter().cloned().collect::<Vec<_>>();
+    names
+        .into_iter()
+        .filter(|name| old.get(*name) != new.get(*name))
+        .map(|name| Change { name: name.clone(), before: list(old.get(name)), after: list(new.get(name)) })
+        .collect()
 }
 
 impl fmt::Display for Change {

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Change, Lock, changes};
+use super::source::{self, Finder};
+use super::{Change, FindCommit, Lock, changes};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::request::{Mention, mentions};
 use crate::fetch::{Archive, Environment, Request, requests};
@@ -20,6 +21,13 @@ pub struct Options {
     pub locked: bool,
     /// The environment to decide in; `None`: this process's.
     pub environment: Option<Environment>,
+    /// Asks git for commits.
+    pub find_commit: Option<FindCommit>,
+}
+
+/// Says whether a recipe needs a lock at all.
+pub fn is_needed(recipe: &Recipe) -> bool {
+    !requests(recipe).is_empty() || source::wanted(recipe).next().is_some()
 }
 
 /// Returns the lock that a build of the recipe obeys.
@@ -33,14 +41,14 @@ pub struct Options {
 /// [`Lock::resolve`] say otherwise.
 pub fn lock_for(recipe: &Recipe, options: &Options, task: &dyn Task) -> Result<Lock> {
     let requests = requests(recipe);
-    if requests.is_empty() {
+    if !is_needed(recipe) {
         return Ok(Lock::default());
     }
     let path = Lock::path_of(recipe);
     let existing = Lock::read(&path)?;
     let shortfall = match &existing {
         None => "there is none".to_string(),
-        Some(lock) => match lock.shortfall(&recipe.packages, &requests) {
+        Some(lock) => match shortfall(recipe, lock, &requests) {
             Some(why) => why,
             None => return Ok(existing.unwrap_or_default()),
         },
@@ -59,13 +67,19 @@ pub fn lock_for(recipe: &Recipe, options: &Options, task: &dyn Task) -> Result<L
     Ok(lock)
 }
 
+/// Says why a lock does not do for a recipe; `None` if it does.
+pub fn shortfall(recipe: &Recipe, lock: &Lock, requests: &[Request]) -> Option<String> {
+    let packages = if requests.is_empty() { None } else { lock.shortfall(&recipe.packages, requests) };
+    packages.or_else(|| lock.unknown_source(recipe).map(|source| format!("it does not know {source}")))
+}
+
 /// Resolves a recipe anew, with the newest versions; returns the lock and what changes. Writes nothing.
 pub fn update(recipe: &Recipe, options: &Options, task: &dyn Task) -> Result<(Lock, Vec<Change>)> {
     let before = Lock::read(&Lock::path_of(recipe))?.unwrap_or_default();
     let requests = requests(recipe);
-    let after = match requests.is_empty() {
-        true => Lock::default(),
-        false => resolve(recipe, &requests, options, None, task)?,
+    let after = match is_needed(recipe) {
+        false => Lock::default(),
+        true => resolve(recipe, &requests, options, None, task)?,
     };
     let changes = changes(&before, &after);
     Ok((after, changes))
@@ -79,7 +93,21 @@ fn resolve(
     previous: Option<&Lock>,
     task: &dyn Task,
 ) -> Result<Lock> {
-    let indices = open(recipe, options)?.indices(&options.cache_folder, task)?;
+    let archive = open(recipe, options)?;
+    let mut finder = Finder {
+        recipe,
+        archive: &archive,
+        find_commit: options.find_commit,
+        indices: None,
+        cache_folder: &options.cache_folder,
+        task,
+        offline: options.offline,
+    };
+    let sources = finder.all(previous.map(|lock| lock.sources.as_slice()).unwrap_or_default())?;
+    if requests.is_empty() {
+        return Ok(Lock { sources, ..Lock::default() });
+    }
+    let indices = archive.indices(&options.cache_folder, task)?;
     let wrong = mentions(recipe).filter_map(|Mention { package, real }| {
         // A request that the lock answers does not ask the indices.
         let known = |lock: &Lock| lock.packages.iter().any(|locked| locked.name == package.value);
@@ -90,7 +118,7 @@ fn resolve(
     if !wrong.is_empty() {
         return Err(recipe.errors_at(wrong).hint(format!("looked at {}", indices.describe())));
     }
-    Lock::resolve(requests, &indices, previous)
+    Ok(Lock { sources, ..Lock::resolve(requests, &indices, previous)? })
 }
 
 fn open(recipe: &Recipe, options: &Options) -> Result<Archive> {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::{Lock, LockedPackage, LockedSuite, Selection};
+use super::{Lock, LockedPackage, LockedSource, LockedSuite, Selection};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::release::{is_sha256, show_date};
 use crate::fetch::request::{Closure, Request};
@@ -31,6 +31,46 @@ struct RawLock {
     selection: Vec<RawSelection>,
     #[serde(default)]
     package: Vec<RawPackage>,
+    #[serde(default)]
+    debian_source: Vec<RawDebianSource>,
+    #[serde(default)]
+    git: Vec<RawGit>,
+    #[serde(default)]
+    url: Vec<RawUrl>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawDebianSource {
+    request: String,
+    name: String,
+    version: String,
+    suite: String,
+    files: Vec<RawFile>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawFile {
+    filename: String,
+    size: u64,
+    sha256: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawGit {
+    url: String,
+    revision: String,
+    commit: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct RawUrl {
+    url: String,
+    sha256: String,
+    size: u64,
 }
 
 #[derive(Deserialize)]
@@ -111,10 +151,42 @@ fn parse(text: &str) -> Result<Lock, String> {
         lock.selections.push(parse_selection(selection, &lock)?);
     }
     lock.selections.sort();
+    for RawDebianSource { request, name, version, suite, files } in raw.debian_source {
+        let file = |file: RawFile| {
+            let RawFile { filename, size, sha256 } = file;
+            let (name, version, suite) = (name.clone(), version.clone(), suite.clone());
+            let architecture = "source".to_owned();
+            check_package(RawPackage { name, version, architecture, suite, filename, size, sha256 })
+        };
+        let files = files.into_iter().map(file).collect::<Result<_, _>>()?;
+        lock.sources.push(LockedSource::Debian { request, files });
+    }
+    for RawGit { url, revision, commit } in raw.git {
+        if !matches!(commit.len(), 40 | 64) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(format!("git {url}: `{commit}` is no commit"));
+        }
+        lock.sources.push(LockedSource::Git { url, revision, commit: commit.to_ascii_lowercase() });
+    }
+    for RawUrl { url, sha256, size } in raw.url {
+        if !is_sha256(&sha256) {
+            return Err(format!("url {url}: `{sha256}` is no SHA-256"));
+        }
+        lock.sources.push(LockedSource::Url { url, sha256: sha256.to_ascii_lowercase(), size });
+    }
+    lock.sources.sort();
     Ok(lock)
 }
 
 fn parse_package(raw: RawPackage, lock: &Lock) -> Result<LockedPackage, String> {
+    let package = check_package(raw)?;
+    if !lock.suites.iter().any(|own| own.name == package.suite) {
+        let LockedPackage { name, version, suite, .. } = package;
+        return Err(format!("package {name} {version}: the suite {suite} is not in the lock"));
+    }
+    Ok(package)
+}
+
+fn check_package(raw: RawPackage) -> Result<LockedPackage, String> {
     let RawPackage { name, version, architecture, suite, filename, size, sha256 } = raw;
     let bad = |why: String| Err(format!("package {name} {version}: {why}"));
     if !is_word(&name) || !is_word(&version) {
@@ -125,9 +197,6 @@ fn parse_package(raw: RawPackage, lock: &Lock) -> Result<LockedPackage, String> 
     }
     if let Err(error) = check_relative(&filename) {
         return bad(error.message);
-    }
-    if !lock.suites.iter().any(|own| own.name == suite) {
-        return bad(format!("the suite {suite} is not in the lock"));
     }
     let sha256 = sha256.to_ascii_lowercase();
     Ok(LockedPackage { name, version, architecture, suite, filename, size, sha256 })
@@ -202,7 +271,36 @@ pub fn render(lock: &Lock) -> String {
         }
         let _ = writeln!(text, "filename = {}\nsize = {size}\nsha256 = {}", quote(filename), quote(sha256));
     }
+    for source in &lock.sources {
+        render_source(&mut text, source);
+    }
     text
+}
+
+fn render_source(text: &mut String, source: &LockedSource) {
+    // Writing into a String cannot fail.
+    let _ = match source {
+        LockedSource::Debian { request, files } => {
+            let first = files.first();
+            let of = |get: fn(&LockedPackage) -> &String| quote(first.map_or("", |file| get(file)));
+            let _ =
+                writeln!(text, "\n[[debian-source]]\nrequest = {}\nname = {}", quote(request), of(|file| &file.name));
+            let _ =
+                writeln!(text, "version = {}\nsuite = {}\nfiles = [", of(|file| &file.version), of(|file| &file.suite));
+            for LockedPackage { filename, size, sha256, .. } in files {
+                let (filename, sha256) = (quote(filename), quote(sha256));
+                let _ = writeln!(text, "  {{ filename = {filename}, size = {size}, sha256 = {sha256} }},");
+            }
+            writeln!(text, "]")
+        }
+        LockedSource::Git { url, revision, commit } => {
+            let (url, revision) = (quote(url), quote(revision));
+            writeln!(text, "\n[[git]]\nurl = {url}\nrevision = {revision}\ncommit = {}", quote(commit))
+        }
+        LockedSource::Url { url, sha256, size } => {
+            writeln!(text, "\n[[url]]\nurl = {}\nsha256 = {}\nsize = {size}", quote(url), quote(sha256))
+        }
+    };
 }
 
 /// Quotes as TOML does.
@@ -250,6 +348,14 @@ mod tests {
                     packages: selected(&[("b", "1:1~x"), ("a", "2")]),
                 },
             ],
+            sources: vec![
+                LockedSource::Debian {
+                    request: "xen/bookworm".into(),
+                    files: vec![LockedPackage { architecture: "source".into(), ..package("xen", "4-1") }],
+                },
+                LockedSource::Git { url: "../linux".into(), revision: "v6.1".into(), commit: "ab".repeat(20) },
+                LockedSource::Url { url: "file".into(), sha256: "cd".repeat(32), size: 3 },
+            ],
         }
     }
 
@@ -284,6 +390,8 @@ mod tests {
             ("version = \"2\"", "version = \"1\"", "there twice"),
             ("architecture = \"arm64\"\nsuite", "arch = \"arm64\"\nsuite", "unknown field `arch`"),
             ("2026-07-11T", "yesterday", "is no date"),
+            ("commit = \"abab", "commit = \"HEAD", "is no commit"),
+            ("pool/main/x/xen_4-1", "../x", "outside of it"),
         ] {
             assert!(text.contains(from), "{from}");
             let error = parse(&text.replacen(from, to, 1)).unwrap_err();

@@ -1,0 +1,287 @@
+//! Compiling from source: a stand-in for Linux that real make and the real cross compiler build in a second.
+
+use std::fs;
+use std::process::Command;
+
+use crate::archive::{Debian, sha256, write};
+use crate::bench::{Bench, image, ran, tarball, text};
+
+/// What Linux's make answers to, in small: two files to compile, a value that never sticks.
+const MAKEFILE: &str = r#"
+boot := $(O)/arch/arm64/boot
+export SHELL = /bin/sh
+defconfig:
+	printf 'CONFIG_MODULES=y\nCONFIG_FAST=y\n' > $(O)/.config
+olddefconfig:
+	sed -i '/^CONFIG_NEEDY=/d' $(O)/.config
+$(O)/%.o: %.c
+	@echo "  CC      $*.o"
+	@echo $* >> $(O)/compiled
+	@$(CROSS_COMPILE)gcc $(KCFLAGS) '-DSTAMP="$(KBUILD_BUILD_TIMESTAMP)"' -c $(CURDIR)/$< -o $@
+Image.gz: $(O)/one.o $(O)/two.o
+	@mkdir -p $(boot)
+	@cat header.bin > $(boot)/Image
+	@for part in one two; do $(CROSS_COMPILE)objcopy -O binary -j .rodata $(O)/$$part.o $(O)/$$part.bin || exit 1; done
+	@cat $(O)/one.bin $(O)/two.bin | dd of=$(boot)/Image bs=1 seek=4096 conv=notrunc status=none
+	@gzip -nc $(boot)/Image > $(boot)/Image.gz
+	@cp $(O)/.config $(O)/System.map
+modules dtbs:
+modules_install:
+	@mkdir -p $(INSTALL_MOD_PATH)/lib/modules/1.0
+	@ln -sfn $(CURDIR) $(INSTALL_MOD_PATH)/lib/modules/1.0/build
+	@date > $(INSTALL_MOD_PATH)/lib/modules/1.0/order && echo one.ko > $(INSTALL_MOD_PATH)/lib/modules/1.0/order
+dtbs_install:
+	@mkdir -p $(INSTALL_DTBS_PATH) && echo > $(INSTALL_DTBS_PATH)/board.dtb
+"#;
+const KCONFIG: &str = "config FAST\n\tbool \"Fast\"\nconfig NEEDY\n\tbool \"Needy\"\n\tdepends on ABSENT && FAST\n\
+    config ABSENT\n\tbool\nconfig MODULES\n\tbool \"Modules\"\n";
+const ONE: &str = "const char one[] = __FILE__ \" \" STAMP;\n";
+const TWO: &str = "const char two[] = \"two\";\n";
+const PATCH: &str =
+    "--- a/two.c\n+++ b/two.c\n@@ -1 +1 @@\n-const char two[] = \"two\";\n+const char two[] = \"patched\";\n";
+
+/// Says whether this host can compile; announces it where not.
+fn can_compile() -> bool {
+    let programs = ["aarch64-linux-gnu-gcc", "gcc", "make", "flex", "bison", "bc", "perl", "git"];
+    let missing = programs
+        .iter()
+        .find(|program| !Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success()));
+    if let Some(missing) = missing {
+        eprintln!("note: {missing} is missing; compiling from source is not tested");
+    }
+    missing.is_none()
+}
+
+fn files() -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("Makefile", MAKEFILE.as_bytes().to_vec()),
+        ("Kconfig", KCONFIG.as_bytes().to_vec()),
+        ("one.c", ONE.as_bytes().to_vec()),
+        ("two.c", TWO.as_bytes().to_vec()),
+        ("header.bin", image(1 << 16, 3)),
+    ]
+}
+
+/// The recipe of all other tests, its kernel compiled from a tarball.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    let files: Vec<(String, Vec<u8>)> =
+        files().into_iter().map(|(name, text)| (format!("linux-1.0/{name}"), text)).collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (name.as_str(), text.as_slice())).collect();
+    bench.write("linux.tar.gz", tarball(&files));
+    bench.write("two.patch", PATCH);
+    bench.edit("tarball = \"kernel.tar.gz\"\nfile = \"boot/vmlinuz-*\"", "source = \"linux\"");
+    bench.edit("[machine]", "[source.linux]\ntarball = \"linux.tar.gz\"\n\n[machine]");
+    bench
+}
+
+fn build(bench: &Bench, arguments: &[&str]) -> Result<Vec<String>, (i32, String)> {
+    let mut command = bench.command(&["image", "r.toml", "--message-format=json"]);
+    command.args(arguments).env("PATH", std::env::var_os("PATH").unwrap());
+    text(command.output().unwrap()).map(|output| ran(&output))
+}
+
+fn compiled(bench: &Bench) -> String {
+    let list = fs::read_to_string(bench.path("out/cache/build/r/kernel.linux/build/compiled")).unwrap();
+    list.replace('\n', " ").trim().to_owned()
+}
+
+fn image_text(bench: &Bench) -> String {
+    String::from_utf8_lossy(&fs::read(bench.path("out/r/Image")).unwrap()[4096..4300]).into_owned()
+}
+
+#[track_caller]
+fn fails(bench: &Bench, code: i32, parts: &[&str]) {
+    let failure = build(bench, &[]).unwrap_err();
+    assert_eq!(failure.0, code, "{}", failure.1);
+    for part in parts {
+        assert!(failure.1.contains(part), "{part:?} is not in\n{}", failure.1);
+    }
+    assert_eq!(bench.litter(), Vec::<std::path::PathBuf>::new());
+    assert!(!bench.path("out/r/Image").exists());
+}
+
+#[test]
+fn a_kernel_is_the_same_in_any_folder_and_goes_on_where_it_was() {
+    if !can_compile() {
+        return;
+    }
+    let (bench, other) = (bench(), bench());
+    let steps = build(&bench, &[]).unwrap();
+    assert!(steps.contains(&"kernel.linux:build".to_owned()), "{steps:?}");
+    build(&other, &["--jobs", "7"]).unwrap();
+    assert_eq!(bench.artifacts(), other.artifacts());
+    let names: Vec<String> = bench.artifacts().into_iter().map(|(name, _)| name).collect();
+    for name in ["linux.config", "linux.System.map", "linux.Image.gz", "linux.modules.tar", "linux.dtbs.tar"] {
+        assert!(names.iter().any(|found| found == name), "{name} is not in {names:?}");
+    }
+    let text = image_text(&bench);
+    assert!(text.contains("one.c Thu Jan  1 00:00:00 UTC 2026") && !text.contains("/tmp"), "{text}");
+    assert_eq!(build(&bench, &[]).unwrap(), Vec::<String>::new());
+    // A patch touches one file: make compiles that one.
+    assert_eq!(compiled(&bench), "one two");
+    bench.edit("tarball = \"linux.tar.gz\"", "tarball = \"linux.tar.gz\"\npatches = [\"two.patch\"]");
+    build(&bench, &[]).unwrap();
+    assert_eq!(compiled(&bench), "one two two");
+    assert!(image_text(&bench).contains("patched"));
+    // From nothing it comes out the same.
+    let patched = bench.artifacts();
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    build(&bench, &[]).unwrap();
+    assert_eq!(bench.artifacts(), patched);
+}
+
+#[test]
+fn values_that_do_not_stick_are_all_named() {
+    if !can_compile() {
+        return;
+    }
+    let bench = bench();
+    bench.write("my.config", "CONFIG_NEEDY=y\n");
+    let keys = "source = \"linux\"\nfragments = [\"my.config\"]\nconfig = { NEEDI = 7, MODULES = true }";
+    bench.edit("source = \"linux\"", keys);
+    // A value without an option stays where this make leaves it: what counts is that the option with one does not.
+    fails(
+        &bench,
+        4,
+        &[
+            "step kernel.linux:build: the configuration does not keep 1 value that it was given",
+            "NEEDY is n instead of y: depends on ABSENT (which is n) (the fragment my.config, line 1 asks for it)",
+        ],
+    );
+    bench.write("my.config", "CONFIG_FAST y\n");
+    fails(&bench, 4, &["the fragment my.config, line 1: `CONFIG_FAST y` is no value of a configuration"]);
+}
+
+#[test]
+fn what_does_not_patch_or_compile_is_told() {
+    if !can_compile() {
+        return;
+    }
+    let bench = bench();
+    bench.write("two.patch", PATCH.replace("-const char two[] = \"two\"", "-const char two[] = \"2\""));
+    bench.edit("tarball = \"linux.tar.gz\"", "tarball = \"linux.tar.gz\"\npatches = [\"two.patch\"]");
+    fails(&bench, 4, &["step source.linux: the patch two.patch does not apply: line 3: two.c: hunk 1 does not apply"]);
+    bench.edit("patches = [\"two.patch\"]", "files = { \"two.c\" = { text = \"int x = ;\\n\" } }");
+    fails(
+        &bench,
+        4,
+        &[
+            "step kernel.linux:build: make Image.gz modules dtbs failed with exit status 2",
+            "the first error: ",
+            "two.c:1:9: error: expected expression",
+            "out/cache/build/r/kernel.linux/log",
+        ],
+    );
+    // Once it is mended, what was compiled is not compiled again.
+    bench.edit("int x = ;", "const char two[] = \\\"mended\\\";");
+    build(&bench, &[]).unwrap();
+    assert_eq!(compiled(&bench).matches("one").count(), 1);
+}
+
+#[test]
+fn a_missing_compiler_is_told_before_anything_is_done() {
+    let bench = bench();
+    let (code, told) = bench.run(&["image", "r.toml"]).unwrap_err();
+    assert_eq!(code, 6, "{told}");
+    assert!(told.contains("programs that the build needs are missing: aarch64-linux-gnu-gcc"), "{told}");
+    assert!(told.contains("apt-get install gcc-aarch64-linux-gnu"), "{told}");
+    assert!(!bench.path("out/cache/build").exists());
+}
+
+fn git(bench: &Bench, arguments: &[&str]) -> String {
+    let output = Command::new("git")
+        .args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"])
+        .args(arguments)
+        .current_dir(bench.path("repository"))
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_branch_is_looked_up_once_and_its_objects_are_kept() {
+    if !can_compile() {
+        return;
+    }
+    let bench = bench();
+    for (name, text) in files() {
+        bench.write(&format!("repository/{name}"), text);
+    }
+    // Nothing of this may have a say in what is compiled.
+    bench.write("repository/.gitattributes", "two.c export-ignore\none.c text eol=crlf\n");
+    git(&bench, &["init", "-q"]);
+    git(&bench, &["add", "."]);
+    git(&bench, &["commit", "-qm", "one"]);
+    let commit = git(&bench, &["rev-parse", "HEAD"]);
+    bench.edit("tarball = \"linux.tar.gz\"", "git = \"repository\"\nrevision = \"main\"");
+    build(&bench, &[]).unwrap();
+    let lock = fs::read_to_string(bench.path("r.lock")).unwrap();
+    assert!(lock.contains(&format!("revision = \"main\"\ncommit = \"{commit}\"\n")), "{lock}");
+    let first = bench.artifacts();
+    // The branch goes on; the lock does not.
+    bench.write("repository/two.c", TWO.replace("two\"", "newer\""));
+    git(&bench, &["commit", "-qam", "two"]);
+    assert_eq!(build(&bench, &[]).unwrap(), Vec::<String>::new());
+    // With the outputs gone, and the repository, the objects are still there.
+    fs::remove_dir_all(bench.path("repository")).unwrap();
+    for entry in fs::read_dir(bench.path("out/cache")).unwrap().flatten() {
+        if entry.file_name().len() == 64 {
+            fs::remove_dir_all(entry.path()).unwrap();
+        }
+    }
+    assert!(build(&bench, &["--offline"]).unwrap().contains(&"source.linux:commit".to_owned()));
+    assert_eq!(bench.artifacts(), first);
+    bench.edit("revision = \"main\"", "revision = \"gone\"");
+    let (code, told) = build(&bench, &[]).unwrap_err();
+    assert!(code != 0 && told.contains("git cannot read"), "{told}");
+}
+
+#[test]
+fn a_debian_source_package_is_patched_as_its_series_says() {
+    if !can_compile() {
+        return;
+    }
+    let bench = bench();
+    let orig: Vec<(String, Vec<u8>)> =
+        files().into_iter().map(|(name, text)| (format!("linux-1/{name}"), text)).collect();
+    let orig: Vec<(&str, &[u8])> = orig.iter().map(|(name, text)| (name.as_str(), text.as_slice())).collect();
+    let series = "# in order\nfirst.patch\n";
+    let debian = [("debian/patches/series", series.as_bytes()), ("debian/patches/first.patch", PATCH.as_bytes())];
+    let parts = [
+        ("linux_1.orig.tar.gz", tarball(&orig)),
+        ("linux_1-1.debian.tar.gz", tarball(&debian)),
+        ("linux_1-1.dsc", b"a signed text".to_vec()),
+    ];
+    let mut archive = Debian::new(&[]);
+    let mut list = String::new();
+    for (name, bytes) in &parts {
+        write(&archive.folder().join("pool/l").join(name), bytes);
+        list.push_str(&format!(" {} {} {name}\n", sha256(bytes), bytes.len()));
+    }
+    let sources = format!("Package: linux\nVersion: 1-1\nDirectory: pool/l\nChecksums-Sha256:\n{list}\n");
+    archive.extra = vec![("main/source/Sources".into(), sources.into_bytes())];
+    archive.publish();
+    let packages = format!(
+        "[packages]\nsuites = [\"bookworm\"]\nmirror = \"file://{}\"\nkeyring = \"{}\"\n\n[machine]",
+        archive.folder().display(),
+        archive.environment().keyring.unwrap().display()
+    );
+    bench.edit("[machine]", &packages);
+    bench.edit("tarball = \"linux.tar.gz\"", "debian = \"linux\"");
+    build(&bench, &[]).unwrap();
+    assert!(image_text(&bench).contains("patched"));
+    let lock = fs::read_to_string(bench.path("r.lock")).unwrap();
+    assert!(
+        lock.contains("request = \"linux\"\nname = \"linux\"\nversion = \"1-1\"\nsuite = \"bookworm\"\n"),
+        "{lock}"
+    );
+    // The lock is enough.
+    fs::remove_dir_all(archive.folder().join("dists")).unwrap();
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    build(&bench, &["--locked"]).unwrap();
+    bench.edit("debian = \"linux\"", "debian = \"linux/trixie\"");
+    assert!(build(&bench, &["--locked"]).unwrap_err().1.contains("it does not know the source package linux/trixie"));
+}
