@@ -42,7 +42,7 @@ mod variables;
 ///
 /// # Errors
 ///
-/// Everything that is wrong with it, at once, as one rendered [`Kind::Recipe`](crate::error::Kind::Recipe) error.
+/// Everything that is wrong with it, at once, as one rendered [`Kind::Recipe`] error.
 pub fn load(path: &Path, variant: Option<&str>, set: &[(String, String)]) -> Result<Recipe> {
     read(path, variant, set).map(|reading| reading.recipe).map_err(Report::into_error)
 }
