@@ -16,10 +16,12 @@ TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binuti
 run: setup-run xenbuild           ## build the tutorial's image and boot it; without a terminal, run its test
 	$(XENBUILD) run $(RECIPE)
 
-test: setup-test setup-bare       ## every test but the long matrix, then the tutorial both ways
+test: setup-test hypervisor       ## every test but the long matrix, then the tutorial both ways, and both hypervisors
 	cargo test --locked
 	target/debug/xenbuild test recipes/tutorial.toml
 	target/debug/xenbuild test recipes/tutorial-el3.toml
+	target/debug/xenbuild test tests/data/hypervisor/dom0.toml
+	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant el3
 	target/debug/xenbuild test tests/data/source/tiny.toml
 
 check: setup-bare                 ## format, lints with warnings denied on host and bare-metal code, docs, tidy
@@ -33,7 +35,7 @@ check: setup-bare                 ## format, lints with warnings denied on host 
 INPUTS := $(CURDIR)/out/conformance
 MATRIX := gicv2 one-cpu four-cpus cortex-a53 cortex-a72
 
-conformance: setup-conformance xenbuild   ## the full matrix, with every oracle: hours
+conformance: setup-conformance xenbuild hypervisor   ## the full matrix, with every oracle: hours
 	$(XENBUILD) image recipes/tutorial.toml
 	rm -rf $(INPUTS) && mkdir -p $(INPUTS)/debs $(INPUTS)/kernel
 	cd $(INPUTS) && apt-get download linux-source-6.1 && dpkg-deb --fsys-tarfile linux-source-*.deb \
@@ -45,6 +47,8 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	MODULES_ROOT=$(INPUTS)/kernel cargo test --locked --release -- --include-ignored
 	set -e; for variant in $(MATRIX); do for recipe in tutorial tutorial-el3; do \
 	  $(XENBUILD) test recipes/$$recipe.toml --variant $$variant; done; done
+	set -e; for variant in one-cpu four-cpus cortex-a53 cortex-a72; do \
+	  $(XENBUILD) test tests/data/hypervisor/dom0.toml --variant $$variant; done
 	$(XENBUILD) test recipes/from-source.toml --variant small
 	$(XENBUILD) test recipes/from-source.toml
 
