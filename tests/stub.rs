@@ -12,7 +12,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// What the nested cargo reads: it wants to see the whole workspace.
-const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "build.rs", "src", "imagegen", "bootwrap", "dts"];
+const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "build.rs", "src", "imagegen", "bootwrap", "dts", "hypervisor"];
 
 /// Where and how to build.
 struct Place {

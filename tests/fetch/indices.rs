@@ -123,7 +123,7 @@ fn another_suite_component_or_architecture_is_refused() {
     assert!(message.contains("no architecture riscv64; it has amd64, arm64"), "{message}");
     // The architecture is listed, but its index is not.
     let message = read(|packages| packages.architecture = "amd64".into());
-    assert!(message.contains("lists no Packages of main for amd64"), "{message}");
+    assert!(message.contains("lists no main/binary-amd64/Packages"), "{message}");
 }
 
 #[test]

@@ -247,8 +247,9 @@ mod tests {
                 assert!(groups.into_iter().all(|found| found == group));
             }
             assert_eq!(next, geometry.slots());
-            let part: Vec<u64> = layout.blocks_of(7..5_000).flatten().collect();
-            assert!(part == free[7..5_000]);
+            let end = free.len().min(5_000);
+            let part: Vec<u64> = layout.blocks_of(7..end as u64).flatten().collect();
+            assert!(part == free[7..end]);
         }
     }
 
