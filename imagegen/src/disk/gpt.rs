@@ -71,7 +71,8 @@ pub(super) fn header(places: Places, disk: Guid, entries: &[u8]) -> [u8; SECTOR 
     bytes
 }
 
-fn crc32(bytes: &[u8]) -> u32 {
+/// Returns the checksum of headers and of arrays of entries.
+pub(super) fn crc32(bytes: &[u8]) -> u32 {
     let mut sum = flate2::Crc::new();
     sum.update(bytes);
     sum.sum()

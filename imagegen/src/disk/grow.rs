@@ -9,7 +9,9 @@
 
 use std::ops::Range;
 
-use super::table_read::{Header, MBR_ENTRY, PROTECTIVE, Partition, Scheme, Table, TableError, corrupt, crc32, entries};
+use super::gpt::crc32;
+use super::mbr::PROTECTIVE;
+use super::table_read::{Header, MBR_ENTRY, Partition, Scheme, Table, TableError, corrupt, entries};
 use super::{ReadAt, u32_at};
 
 /// Partitions end where the next one could be aligned.

@@ -4,7 +4,9 @@ use super::SECTOR;
 
 /// Where the disk signature is: what comes before belongs to a boot loader.
 pub(super) const SIGNATURE: u64 = 440;
-/// Type codes of an MBR's own.
+/// Type codes of an MBR's own: those that hold logical partitions, the one of them that is written, the one that protects
+/// a GPT.
+pub(super) const EXTENDED_ALL: [u8; 3] = [0x05, EXTENDED, 0x85];
 pub(super) const EXTENDED: u8 = 0x0f;
 pub(super) const PROTECTIVE: u8 = 0xee;
 /// What tools take for the geometry of disks that have none.

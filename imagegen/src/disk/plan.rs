@@ -180,7 +180,9 @@ fn check_partition(options: &Options, partition: &Partition, problems: &mut Vec<
     if (!gpt || partition.hybrid) && partition.kind.code.is_none() {
         refuse("needs a type that an MBR has: a name, or two hex digits".into());
     }
-    if let Some(code @ (mbr::EXTENDED | 0x05 | 0x85 | mbr::PROTECTIVE)) = partition.kind.code {
+    if let Some(code) = partition.kind.code
+        && (mbr::EXTENDED_ALL.contains(&code) || code == mbr::PROTECTIVE)
+    {
         refuse(format!("cannot have type {code:02x}, which the table has for itself"));
     }
     let label = partition.label.as_ref().unwrap_or(name);

@@ -4,16 +4,14 @@ use std::fmt;
 use std::io;
 use std::ops::Range;
 
+use super::gpt::crc32;
+use super::mbr::{EXTENDED_ALL, PROTECTIVE};
 use super::{ReadAt, u32_at, u64_at};
 
 /// The largest array of GPT entries that is read, in bytes: sixty-four times the usual one.
 const ENTRIES_BYTES_MAX: u64 = 1 << 20;
 /// The most logical partitions that are followed.
 const LOGICAL_MAX: usize = 256;
-/// Types of MBR entries that hold logical partitions.
-const EXTENDED: [u8; 3] = [0x05, 0x0f, 0x85];
-/// The type of the MBR entry that protects a GPT.
-pub(super) const PROTECTIVE: u8 = 0xee;
 /// The bytes of an MBR entry, and where the first one stands.
 pub(super) const MBR_ENTRY: (usize, usize) = (16, 446);
 
@@ -115,7 +113,7 @@ impl Kind {
                 0x8e => Some("LVM"),
                 0xef => Some("EFI system"),
                 0xfd => Some("Linux RAID"),
-                _ if EXTENDED.contains(&byte) => Some("extended"),
+                _ if EXTENDED_ALL.contains(&byte) => Some("extended"),
                 _ => None,
             },
         }
@@ -123,7 +121,7 @@ impl Kind {
 
     /// Says whether this holds logical partitions.
     pub fn is_extended(self) -> bool {
-        matches!(self, Kind::Byte(byte) if EXTENDED.contains(&byte))
+        matches!(self, Kind::Byte(byte) if EXTENDED_ALL.contains(&byte))
     }
 }
 
@@ -191,13 +189,6 @@ pub fn read(disk: &mut ReadAt<'_>, disk_bytes: u64) -> Result<Option<Table>, Tab
 /// Returns the four entries of an MBR.
 pub(super) fn entries(sector: &[u8; 512]) -> impl Iterator<Item = &[u8]> {
     sector[MBR_ENTRY.1..510].chunks_exact(MBR_ENTRY.0)
-}
-
-/// Returns the CRC that GPT uses.
-pub(super) fn crc32(bytes: &[u8]) -> u32 {
-    let mut crc = flate2::Crc::new();
-    crc.update(bytes);
-    crc.sum()
 }
 
 fn gpt(disk: &mut ReadAt<'_>, disk_bytes: u64, sector_bytes: u64) -> Result<Table, TableError> {
@@ -316,7 +307,7 @@ fn logical(
             let places = [at + MBR_ENTRY.1 as u64].into_iter().chain(link).collect();
             partitions.push(mbr_partition(number, all[0], at, places));
         }
-        if !EXTENDED.contains(&all[1][4]) || u32_at(all[1], 12) == 0 {
+        if !EXTENDED_ALL.contains(&all[1][4]) || u32_at(all[1], 12) == 0 {
             return Ok(());
         }
         link = Some(at + (MBR_ENTRY.1 + MBR_ENTRY.0) as u64);
