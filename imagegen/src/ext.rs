@@ -37,7 +37,8 @@ mod version;
 mod write;
 mod xattr;
 
-pub use error::{PlanError, Shortage, WriteError};
+pub use crate::image_error::WriteError;
+pub use error::{PlanError, Shortage};
 pub use plan::{Plan, Usage};
 pub use version::Version;
 

@@ -26,7 +26,8 @@ mod plan;
 mod table;
 mod write;
 
-pub use error::{PlanError, Refusal, Shortage, WriteError};
+pub use crate::image_error::WriteError;
+pub use error::{PlanError, Refusal, Shortage};
 pub use plan::{Plan, Usage, check_label};
 
 /// How many bits an entry of the allocation table has.

@@ -7,6 +7,7 @@ pub mod decompress;
 pub mod disk;
 pub mod ext;
 pub mod fat;
+mod image_error;
 pub mod modules;
 pub mod package;
 pub mod patch;

@@ -1,9 +1,9 @@
 //! Why an image cannot be made, in words for the person who asked for it.
 
 use std::fmt;
-use std::io;
 
 use super::plan::Usage;
+use crate::image_error::write_shortage;
 
 const MIB: u64 = 1 << 20;
 
@@ -65,11 +65,8 @@ impl fmt::Display for PlanError {
 
 impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let more = (self.needed_bytes - self.given_bytes).div_ceil(MIB);
-        let (given, needed) = (mib(self.given_bytes), mib(self.needed_bytes));
-        write!(f, "needs {more} MiB more, because {needed} are needed where {given} are given: ")?;
         let usage = &self.usage;
-        let mut parts = vec![
+        let parts = vec![
             (usage.file_bytes, "of file content".to_string()),
             (usage.directory_bytes, "of directories".to_string()),
             (usage.attribute_bytes, "of extended attributes".to_string()),
@@ -78,63 +75,8 @@ impl fmt::Display for Shortage {
             (usage.group_table_bytes, "of superblocks, descriptors and bitmaps".to_string()),
             (usage.free_bytes, "of free room".to_string()),
         ];
-        parts.retain(|&(bytes, _)| bytes > 0);
-        parts.sort_by_key(|&(bytes, _)| std::cmp::Reverse(bytes));
-        for (number, (bytes, what)) in parts.iter().enumerate() {
-            write!(f, "{}{} {what}", if number > 0 { ", " } else { "" }, mib(*bytes))?;
-        }
-        for (number, (path, bytes)) in self.biggest.iter().enumerate() {
-            write!(f, "{}{path} ({})", if number > 0 { ", " } else { "; the biggest files are " }, mib(*bytes))?;
-        }
-        Ok(())
+        write_shortage(f, (self.given_bytes, self.needed_bytes), parts, &self.biggest)
     }
-}
-
-/// Writes a size in MiB with one decimal, rounded up so that nothing shows as nothing.
-fn mib(bytes: u64) -> String {
-    let tenths = (u128::from(bytes) * 10).div_ceil(u128::from(MIB));
-    format!("{}.{} MiB", tenths / 10, tenths % 10)
 }
 
 impl std::error::Error for PlanError {}
-
-/// Why an image was not written to its end.
-#[derive(Debug)]
-pub enum WriteError {
-    /// A file's content could not be read.
-    Source {
-        /// The file's path in the tree.
-        path: String,
-        /// What the source said.
-        error: io::Error,
-    },
-    /// A file is no longer what it was when the image was planned.
-    Changed {
-        /// The file's path in the tree.
-        path: String,
-    },
-    /// The image could not be written.
-    Output(io::Error),
-    /// The progress function asked to stop.
-    Cancelled,
-}
-
-impl fmt::Display for WriteError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            WriteError::Source { path, error } => write!(f, "cannot read {path}: {error}"),
-            WriteError::Changed { path } => write!(f, "{path} changed while its image was made"),
-            WriteError::Output(error) => write!(f, "cannot write the image: {error}"),
-            WriteError::Cancelled => write!(f, "cancelled"),
-        }
-    }
-}
-
-impl std::error::Error for WriteError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            WriteError::Source { error, .. } | WriteError::Output(error) => Some(error),
-            WriteError::Changed { .. } | WriteError::Cancelled => None,
-        }
-    }
-}

@@ -1,7 +1,6 @@
 //! The tables of groups as they are written: superblock, descriptors, bitmaps, and the inodes.
 
 use super::checksum::Sum;
-use super::error::WriteError;
 use super::group;
 use super::inode::{
     FIRST_INO, FLAG_EXTENTS, FLAG_INDEX, INODE_SIZE, JOURNAL_INO, RESIZE_INO, ROOT_INO, Record, encode_device,
@@ -12,6 +11,7 @@ use super::plan::{Place, Plan};
 use super::superblock::{SUPERBLOCK_AT, SUPERBLOCK_SIZE, Superblock};
 use super::write::Writer;
 use super::xattr;
+use crate::image_error::WriteError;
 use crate::tree::{Inode, InodeId, Kind, Timestamp};
 
 impl Plan<'_> {

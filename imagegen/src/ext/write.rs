@@ -4,7 +4,6 @@ use std::fs::File;
 use std::ops::ControlFlow;
 
 use super::checksum::Sum;
-use super::error::WriteError;
 use super::group;
 use super::inode::{JOURNAL_INO, POINTER_BYTES};
 use super::journal;
@@ -16,6 +15,7 @@ use super::measure::{directory, file_map};
 use super::number::number;
 use super::plan::{Place, Plan, path_of};
 use super::xattr;
+use crate::image_error::WriteError;
 use crate::sink::{CopyError, Sink};
 use crate::tree::{Extent, InodeId, Kind, Source};
 

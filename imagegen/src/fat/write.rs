@@ -6,10 +6,10 @@ use std::ops::ControlFlow;
 use super::Width;
 use super::boot;
 use super::directory::{Builder, Facts};
-use super::error::WriteError;
 use super::layout::{FATS, FIRST_CLUSTER, SECTOR};
 use super::plan::{Directory, File, Node, Plan};
 use super::table::{self, Run};
+use crate::image_error::WriteError;
 use crate::sink::{CopyError, Sink};
 use crate::tree::Source;
 
