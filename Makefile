@@ -57,6 +57,7 @@ bench: setup-bench xenbuild       ## beside the tools a user would pick instead:
 	cargo build --locked --release -p imagegen --example mkext
 	XENBUILD_BENCH_IMAGE=$(CURDIR)/out/tutorial/rootfs.img cargo bench --locked -p imagegen --bench ext
 	cargo bench --locked -p imagegen --bench fat
+	cargo bench --locked --bench flash
 
 # The image, flat, as a loader wants it, and its ELF, which knows the names of addresses.
 BARE := target/$(TARGET)/bare/hypervisor
@@ -82,7 +83,7 @@ setup-run:
 	@$(call install,$(RUN_PACKAGES))
 
 setup-bench:
-	@$(call install,$(RUN_PACKAGES) e2fsprogs genext2fs dosfstools mtools time)
+	@$(call install,$(RUN_PACKAGES) e2fsprogs genext2fs dosfstools mtools bmap-tools util-linux time)
 
 setup-conformance:
 	@$(call install,$(TEST_PACKAGES) gcc cpp gpg qemu-utils)
