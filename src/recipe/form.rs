@@ -58,6 +58,29 @@ macro_rules! component {
     };
 }
 
+/// One part of a dotted key: bare or in quotes, without escapes.
+macro_rules! key_part {
+    () => {
+        r#"(?:[A-Za-z0-9_-]+|"[^"\\\x00-\x1f\x7f]*"|'[^'\x00-\x1f\x7f]*')"#
+    };
+}
+
+/// Splits a string of the form [`KEY_PATH`] into its keys.
+pub fn key_parts(path: &str) -> Vec<&str> {
+    let mut rest = path;
+    let mut parts = Vec::new();
+    while !rest.is_empty() {
+        let quote = rest.chars().next().filter(|first| matches!(first, '"' | '\''));
+        let (part, after) = match quote {
+            Some(quote) => rest[1..].split_once(quote).unwrap_or((&rest[1..], "")),
+            None => rest.split_at(rest.find('.').unwrap_or(rest.len())),
+        };
+        parts.push(part);
+        rest = after.strip_prefix('.').unwrap_or(after);
+    }
+    parts
+}
+
 /// A crypt(3) hash: what the password field of shadow(5) may hold.
 pub static CRYPT: Form =
     Form::new("password hash", r"[^:\x00-\x1f\x7f]*", "a password hash as crypt(3) makes it, or `\"\"`");
@@ -79,6 +102,12 @@ pub static REGEX: Form = Form::new("regular expression", r"[^\x00]+", "a regular
 pub static PATH: Form = Form::new("local path", r"[^\x00-\x1f\x7f]+", "a path");
 /// A local path, read before variables are known.
 pub static RECIPE_PATH: Form = Form::literal("local path", r"[^\x00-\x1f\x7f]+", "the path of a recipe");
+/// A key of the recipe with those above it, as TOML writes it.
+pub static KEY_PATH: Form = Form::literal(
+    "dotted key",
+    concat!(key_part!(), r"(?:\.", key_part!(), ")*"),
+    "a dotted key as TOML writes it: `dom0.initramfs`, `filesystem.rootfs.files.\"/etc/motd\"`",
+);
 /// A path in a file system, or a pattern of such.
 pub static INNER_PATH: Form = Form::new(
     "inner path",

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::SourceText;
 use super::complete::{applies_to, chosen, companions};
+use super::form::key_parts;
 use super::keys::{Kind, RECIPE, Table};
 use super::raw::{Entries, Layer, Node, Place, Value, parse};
 use super::report::{Class, Finding, line_column};
@@ -103,7 +104,8 @@ impl Files {
         self.lay_over_bases(document, path, above)
     }
 
-    fn lay_over_bases(&mut self, document: Node, path: &Path, above: &mut Vec<PathBuf>) -> Option<Node> {
+    fn lay_over_bases(&mut self, mut document: Node, path: &Path, above: &mut Vec<PathBuf>) -> Option<Node> {
+        let removals = take_removals(&mut document);
         let inherit = document.get("inherit");
         let bases: Vec<Node> = match inherit.map(|node| &node.value) {
             Some(Value::String(_)) => inherit.cloned().into_iter().collect(),
@@ -123,10 +125,20 @@ impl Files {
         }
         let result = match result {
             Some(mut beneath) => {
+                // Of a base that could not be read nobody knows what it has.
+                if complete {
+                    remove(&mut beneath, &removals, "what is inherited", &mut self.findings);
+                }
                 merge(&mut beneath, document, &Kind::Table(&RECIPE));
                 beneath
             }
-            None => document,
+            None => {
+                if let (Some(removal), true) = (removals.first(), complete) {
+                    let message = "`remove` takes keys from what a recipe inherits, and this one inherits nothing";
+                    self.findings.push(Finding::meaning(&removal.place, message));
+                }
+                document
+            }
         };
         complete.then_some(result)
     }
@@ -226,6 +238,51 @@ fn drop_excluded(below: &mut Entries, above: &Entries, table: &Table) {
     }
 }
 
+/// Takes the elements of `remove` out of what has them.
+fn take_removals(document: &mut Node) -> Vec<Node> {
+    match document.entries_mut().and_then(|entries| entries.remove("remove")).map(|node| node.value) {
+        Some(Value::Array(elements)) => elements,
+        _ => Vec::new(),
+    }
+}
+
+/// Takes keys away; a key that is not there is a finding, since it was meant to be.
+fn remove(document: &mut Node, removals: &[Node], from: &str, findings: &mut Vec<Finding>) {
+    for removal in removals {
+        let Some(path) = removal.text() else { continue };
+        if let Err(finding) = remove_key(document, &key_parts(path), from, &removal.place) {
+            findings.push(finding);
+        }
+    }
+}
+
+fn remove_key(document: &mut Node, parts: &[&str], from: &str, place: &Place) -> Result<(), Finding> {
+    let Some((last, tables)) = parts.split_last() else { return Ok(()) };
+    let mut node = document;
+    for (depth, name) in tables.iter().enumerate() {
+        let entries = entries_at(node, &parts[..depth], place)?;
+        if !entries.contains_key(*name) {
+            return Err(not_there(entries, &parts[..=depth], from, place));
+        }
+        node = entries.get_mut(*name).expect("it was just looked up");
+    }
+    let entries = entries_at(node, tables, place)?;
+    match entries.remove(*last) {
+        Some(_) => Ok(()),
+        None => Err(not_there(entries, parts, from, place)),
+    }
+}
+
+fn entries_at<'a>(node: &'a mut Node, parts: &[&str], place: &Place) -> Result<&'a mut Entries, Finding> {
+    let message = || format!("`{}` is no table: nothing can be removed from it", parts.join("."));
+    node.entries_mut().ok_or_else(|| Finding::meaning(place, message()))
+}
+
+fn not_there(there_are: &Entries, parts: &[&str], from: &str, place: &Place) -> Finding {
+    Finding::meaning(place, format!("{from} has no `{}` to remove", parts.join(".")))
+        .suggest(parts.last().unwrap_or(&""), there_are.keys().map(String::as_str))
+}
+
 /// Takes the variants out of a recipe, and lays the chosen one over the rest.
 pub fn choose_variant(document: &mut Node, variant: Option<&str>, findings: &mut Vec<Finding>) {
     let Some(entries) = document.entries_mut() else { return };
@@ -239,6 +296,8 @@ pub fn choose_variant(document: &mut Node, variant: Option<&str>, findings: &mut
             chosen.mark(Layer::Variant);
             chosen.place = document.place.clone();
             chosen.key = 0..0;
+            let removals = take_removals(&mut chosen);
+            remove(document, &removals, "the recipe", findings);
             merge(document, chosen, &Kind::Table(&RECIPE));
         }
         None => findings.push(

@@ -137,6 +137,7 @@ macro_rules! size {
 static NAME_TEXT: Kind = Text(&form::REFERENCE);
 static REGEX: Kind = Text(&form::REGEX);
 static LINES: Kind = Text(&form::LINE);
+static KEY_PATH_TEXT: Kind = Text(&form::KEY_PATH);
 
 /// The keys that name one file.
 const FILE_KEYS: &[Key] = &[
@@ -269,6 +270,12 @@ pub static VARIANT: Table = Table {
 };
 
 static PARTS: &[Key] = &[
+    key(
+        "remove",
+        List(&KEY_PATH_TEXT, 0),
+        Optional,
+        "Keys to take away from what this is laid over, an inherited recipe or, in a variant, the rest of the recipe: `dom0.initramfs`, or whole tables: `filesystem.initramfs`.",
+    ),
     key("description", Text(&form::LINE), Default("\"\""), "One line for people."),
     key(
         "epoch",
