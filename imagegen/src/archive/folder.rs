@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::fs::{OFlags, major, minor};
+use rustix::io::Errno;
 
 use super::{ArchiveError, Problem, ReadOptions, Summary, holes};
 use crate::tree::{Extent, Kind, Metadata, Source, Timestamp, Tree};
@@ -143,20 +144,30 @@ fn metadata(path: &Path, stat: &fs::Metadata, options: &ReadOptions, keep: Keep)
 
 /// Reads all extended attributes; a file system without them has none.
 fn xattrs(path: &Path) -> io::Result<std::collections::BTreeMap<Vec<u8>, Vec<u8>>> {
-    use rustix::io::Errno;
-    // The kernel's own limit, XATTR_LIST_MAX and XATTR_SIZE_MAX.
-    let mut buffer = vec![0; 64 << 10];
-    let mut attributes = std::collections::BTreeMap::new();
-    let names = match rustix::fs::llistxattr(path, &mut buffer) {
-        Ok(length) => buffer[..length].to_vec(),
-        Err(Errno::NOTSUP) => return Ok(attributes),
-        Err(error) => return Err(error.into()),
+    let names = match xattr_value(|buffer| rustix::fs::llistxattr(path, buffer)) {
+        Err(Errno::NOTSUP) => return Ok(Default::default()),
+        names => names?,
     };
-    for name in names.split(|&byte| byte == 0).filter(|name| !name.is_empty()) {
-        let length = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut buffer)?;
-        attributes.insert(name.to_vec(), buffer[..length].to_vec());
+    let names = names.split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    names
+        .map(|name| {
+            let value = xattr_value(|buffer| rustix::fs::lgetxattr(path, OsStr::from_bytes(name), buffer))?;
+            Ok((name.to_vec(), value))
+        })
+        .collect()
+}
+
+/// Reads what mostly is nothing, and can be as large as the kernel's own limits, XATTR_LIST_MAX and XATTR_SIZE_MAX.
+fn xattr_value(read: impl Fn(&mut [u8]) -> rustix::io::Result<usize>) -> rustix::io::Result<Vec<u8>> {
+    let mut small = [0; 256];
+    match read(&mut small) {
+        Err(Errno::RANGE) => {}
+        length => return Ok(small[..length?].to_vec()),
     }
-    Ok(attributes)
+    let mut large = vec![0; 64 << 10];
+    let length = read(&mut large)?;
+    large.truncate(length);
+    Ok(large)
 }
 
 /// What must stay the same between looking at a file and reading it.
@@ -189,7 +200,7 @@ impl HostFile {
     }
 
     fn open(&self) -> io::Result<Arc<File>> {
-        self.pool.get(&self.path, || {
+        self.pool.get(&self.stamp, || {
             // A link or a pipe put in its place since must not lead us elsewhere or make us wait.
             let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
             let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(&self.path)?;
@@ -242,19 +253,19 @@ impl Source for HostFile {
 /// The files open just now, the one used last in front.
 #[derive(Default)]
 struct Pool {
-    open: Mutex<VecDeque<(PathBuf, Arc<File>)>>,
+    open: Mutex<VecDeque<(Stamp, Arc<File>)>>,
 }
 
 impl Pool {
-    fn get(&self, path: &Path, open: impl FnOnce() -> io::Result<File>) -> io::Result<Arc<File>> {
+    fn get(&self, stamp: &Stamp, open: impl FnOnce() -> io::Result<File>) -> io::Result<Arc<File>> {
         let mut files = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(at) = files.iter().position(|(known, _)| known == path)
+        if let Some(at) = files.iter().position(|(known, _)| known == stamp)
             && let Some(entry) = files.remove(at)
         {
             files.push_front(entry);
         } else {
             files.truncate(OPEN_MAX - 1);
-            files.push_front((path.to_owned(), Arc::new(open()?)));
+            files.push_front((*stamp, Arc::new(open()?)));
         }
         Ok(files[0].1.clone())
     }
