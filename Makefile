@@ -7,7 +7,7 @@ TARGET   := aarch64-unknown-none-softfloat
 # What `make run` needs of Debian, and what the tests need besides: strangers that look at our bytes.
 RUN_PACKAGES  := qemu-system-arm gcc libc6-dev
 # What compiling Linux and Xen needs.
-SOURCE_PACKAGES := gcc-aarch64-linux-gnu make gcc libc6-dev flex bison bc perl kmod libssl-dev libelf-dev git patch python3
+SOURCE_PACKAGES := gcc-aarch64-linux-gnu make gcc libc6-dev flex bison bc perl libssl-dev libelf-dev git patch python3
 TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binutils xz-utils zstd bzip2 make python3 faketime $(SOURCE_PACKAGES) \
   mtools dosfstools gdisk fdisk bmap-tools util-linux mount libxen-dev
 

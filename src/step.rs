@@ -24,6 +24,7 @@ pub mod guest_config;
 pub mod host;
 pub mod includes;
 pub mod kernel;
+pub mod module_lists;
 pub mod output;
 #[cfg(test)]
 pub mod probe;

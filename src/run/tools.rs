@@ -16,7 +16,6 @@ const PACKAGES: &[(&str, &str)] = &[
     ("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"),
     ("aarch64-linux-gnu-ld", "binutils-aarch64-linux-gnu"),
     ("ld", "binutils"),
-    ("depmod", "kmod"),
 ];
 /// What a compiler says when a header is missing, and the package that has it.
 const HEADERS: &[(&str, &str)] = &[
@@ -28,7 +27,7 @@ const HEADERS: &[(&str, &str)] = &[
     ("ncurses.h", "libncurses-dev"),
     ("stdio.h: No such file", "libc6-dev"),
 ];
-/// Where programs are that a user's `PATH` may not have: depmod, for one.
+/// Where programs are that a user's `PATH` may not have.
 const SYSTEM: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Returns the `PATH` of programs that are started.
@@ -111,7 +110,7 @@ pub fn check(plan: &Plan) -> Result<()> {
         match &step.step {
             Step::Compile(compile) => {
                 let own: &[&str] = match compile.project {
-                    Project::Linux => &["make", "gcc", "flex", "bison", "bc", "perl", "depmod"],
+                    Project::Linux => &["make", "gcc", "flex", "bison", "bc", "perl"],
                     Project::Xen => &["make", "gcc", "flex", "bison", "python3"],
                 };
                 wanted.extend([format!("{prefix}gcc"), format!("{prefix}ld")]);

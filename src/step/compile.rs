@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::host::{Call, Host};
-use super::{Content, Description, Kind, Workspace, output};
+use super::{Content, Description, Kind, Workspace, module_lists, output};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::recipe::ConfigValue;
 use config::{Values, Wanted};
@@ -94,7 +94,7 @@ impl Kind for Compile {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn describe(&self, description: &mut Description) {
@@ -239,7 +239,8 @@ impl<'a> Build<'a> {
         output::copy(&mut output::open(from)?, &mut out, self.workspace.task, (&title, &path)).map(drop)
     }
 
-    /// Takes a folder that make installed into, as a tar archive; an empty one if there is none.
+    /// Takes a folder that make installed into, as a tar archive, with the lists of its kernel modules; an empty one if
+    /// there is none.
     fn take_folder(&self, from: &Path, name: &str) -> Result<()> {
         use imagegen::archive::{ReadOptions, folder, tar};
         use imagegen::tree::{Metadata, Timestamp, Tree};
@@ -249,6 +250,7 @@ impl<'a> Build<'a> {
         if from.is_dir() {
             folder::read_into(&mut tree, from, &ReadOptions::default(), folder::Keep::Content(time))
                 .map_err(|error| failed(&error))?;
+            module_lists::add(&mut tree, &Metadata::root(0o644, time), self.workspace.task.cancel())?;
         }
         let path = self.workspace.folder.join(name);
         let mut out = std::io::BufWriter::with_capacity(1 << 20, output::create(&path)?);

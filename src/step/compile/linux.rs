@@ -34,7 +34,12 @@ pub fn make(build: &Build<'_>) -> Result<()> {
     build.empty_stage()?;
     let (modules, trees) = (build.stage.join("modules"), build.stage.join("dtbs"));
     if modular {
-        let more = [format!("INSTALL_MOD_PATH={}", modules.display()), "INSTALL_MOD_STRIP=1".to_owned()];
+        let more = [
+            format!("INSTALL_MOD_PATH={}", modules.display()),
+            "INSTALL_MOD_STRIP=1".to_owned(),
+            // Its lists are made when they are taken.
+            "DEPMOD=true".to_owned(),
+        ];
         build.run("make modules_install", arguments(&["modules_install"], &more))?;
         forget_tree(&modules.join("lib/modules"))?;
     }

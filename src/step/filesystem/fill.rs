@@ -1,6 +1,6 @@
 //! Fills the tree: layers, modules, guests' files, files, users. Content stays where it is until the tree is written.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use imagegen::tree::{Kind as NodeKind, Metadata, Timestamp, Tree};
 
 use super::{File, FileContent, Filesystem, Layer, users};
 use crate::error::{Error, Kind as ErrorKind, Result};
-use crate::step::{Content, Workspace, extract, output};
+use crate::step::{Content, Workspace, extract, module_lists, output};
 
 /// Makes the whole tree.
 pub fn tree(spec: &Filesystem, workspace: &Workspace<'_>) -> Result<Tree> {
@@ -32,7 +32,8 @@ pub fn tree(spec: &Filesystem, workspace: &Workspace<'_>) -> Result<Tree> {
     }
     filler.files(&spec.guests)?;
     filler.files(&spec.files)?;
-    filler.module_lists()?;
+    let cancel = workspace.task.cancel();
+    module_lists::add(&mut filler.tree, &spec.metadata(0o644), cancel).map_err(|error| error.context(&spec.title))?;
     users::add(&mut filler.tree, spec)?;
     Ok(filler.tree)
 }
@@ -112,36 +113,6 @@ impl Filler<'_> {
         self.insert(&modules.list, kind, self.spec.metadata(0o644))
     }
 
-    /// Adds what depmod would write where there are modules and nothing of it: modprobe knows modules by these lists only.
-    fn module_lists(&mut self) -> Result<()> {
-        for folder in modules_folders(&self.tree) {
-            let below = |name: &str| format!("{folder}/{name}");
-            let is_there = |path: &str| self.tree.lookup(path.as_bytes(), true).is_some();
-            // A folder whose name is no text is no kernel's.
-            if is_there(&below("modules.dep")) || !is_there(&folder) {
-                continue;
-            }
-            self.workspace.task.cancel().check()?;
-            let wrong = |error: &dyn std::fmt::Display| self.spec.error(format_args!("{folder}: {error}"));
-            let mut modules = Modules::from_tree(&self.tree, folder.as_bytes()).map_err(|error| wrong(&error))?;
-            if modules.files().is_empty() {
-                continue;
-            }
-            let mut order = Vec::new();
-            if let Some(id) = self.tree.lookup(below("modules.order").as_bytes(), true)
-                && let NodeKind::File(source) = &self.tree.inode(id).kind
-                && source.size_bytes() <= MODULE_ORDER_MAX_BYTES
-            {
-                order.resize(source.size_bytes() as usize, 0);
-                source.read_at(0, &mut order).map_err(|error| wrong(&error))?;
-            }
-            for (name, bytes) in modules.listings(folder.as_bytes(), &order).map_err(|error| wrong(&error))? {
-                self.insert(&below(name), NodeKind::File(Arc::new(bytes)), self.spec.metadata(0o644))?;
-            }
-        }
-        Ok(())
-    }
-
     fn files(&mut self, files: &BTreeMap<String, File>) -> Result<()> {
         // First what goes, last what needs something that is there: the order of paths decides only between them.
         let absent = |file: &File| file.content == FileContent::Absent;
@@ -205,29 +176,9 @@ impl Filler<'_> {
     }
 }
 
-/// The largest list of modules in their order that is looked at: a distribution's has a quarter of a megabyte.
-const MODULE_ORDER_MAX_BYTES: u64 = 16 << 20;
-
-/// Finds every `lib/modules/VERSION` (or `usr/lib/modules/VERSION`) of a tree, each once.
-fn modules_folders(tree: &Tree) -> Vec<String> {
-    let mut folders = Vec::new();
-    for parent in ["lib/modules", "usr/lib/modules"] {
-        let Some(id) = tree.lookup(parent.as_bytes(), true) else { continue };
-        for (name, child) in tree.entries(id) {
-            if matches!(tree.inode(child).kind, NodeKind::Directory(_)) {
-                folders.push((child, format!("{parent}/{}", String::from_utf8_lossy(name))));
-            }
-        }
-    }
-    // With a merged /usr both names lead to the same folder.
-    let mut seen = BTreeSet::new();
-    folders.retain(|(id, _)| seen.insert(*id));
-    folders.into_iter().map(|(_, folder)| folder).collect()
-}
-
 /// Finds the one folder of modules of a tree.
 fn modules_folder(tree: &Tree) -> Result<String, String> {
-    match modules_folders(tree).as_slice() {
+    match module_lists::folders(tree).as_slice() {
         [folder] => Ok(folder.clone()),
         [] => Err("the kernel's modules have no folder `lib/modules/VERSION`".to_owned()),
         several => Err(format!("the kernel's modules are of several versions: {}", several.join(", "))),
