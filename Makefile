@@ -16,11 +16,11 @@ TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binuti
 run: setup-run xenbuild           ## build the tutorial's image and boot it; without a terminal, run its test
 	$(XENBUILD) run $(RECIPE)
 
-test: setup-test hypervisor       ## every test but the long matrix, then the tutorial both ways, and both hypervisors
+test: setup-test                  ## every test but the long matrix, then the tutorial both ways, and both hypervisors
 	cargo test --locked
 	target/debug/xenbuild test recipes/tutorial.toml
 	target/debug/xenbuild test recipes/tutorial-el3.toml
-	target/debug/xenbuild test tests/data/hypervisor/dom0.toml
+	target/debug/xenbuild test recipes/tutorial.toml --variant integrated
 	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant el3
 	target/debug/xenbuild test tests/data/source/tiny.toml
 
@@ -35,7 +35,7 @@ check: setup-bare                 ## format, lints with warnings denied on host 
 INPUTS := $(CURDIR)/out/conformance
 MATRIX := gicv2 one-cpu four-cpus cortex-a53 cortex-a72
 
-conformance: setup-conformance xenbuild hypervisor   ## the full matrix, with every oracle: hours
+conformance: setup-conformance xenbuild   ## the full matrix, with every oracle: hours
 	$(XENBUILD) image recipes/tutorial.toml
 	rm -rf $(INPUTS) && mkdir -p $(INPUTS)/debs $(INPUTS)/kernel
 	cd $(INPUTS) && apt-get download linux-source-6.1 && dpkg-deb --fsys-tarfile linux-source-*.deb \
@@ -49,8 +49,8 @@ conformance: setup-conformance xenbuild hypervisor   ## the full matrix, with ev
 	  $(XENBUILD) test recipes/$$recipe.toml --variant $$variant; done; done
 	set -e; for variant in one-cpu four-cpus cortex-a53 cortex-a72; do \
 	  $(XENBUILD) test tests/data/hypervisor/dom0.toml --variant $$variant; done
-	$(XENBUILD) test recipes/from-source.toml --variant small
 	$(XENBUILD) test recipes/from-source.toml
+	$(XENBUILD) test recipes/from-source.toml --variant defconfig
 
 bench: setup-bench xenbuild       ## beside the tools a user would pick instead: ratios, in one run
 	$(XENBUILD) image $(RECIPE)

@@ -14,8 +14,10 @@ use std::process::{Command, exit};
 
 const TARGET: &str = "aarch64-unknown-none-softfloat";
 /// Package, and its programs with the variable that tells the crate where each lies.
-const PROGRAMS: &[(&str, &[(&str, &str)])] =
-    &[("bootwrap-el3", &[("bootwrap-el3", "XENBUILD_EL3_STUB"), ("bootwrap-el3-probe", "XENBUILD_EL3_PROBE")])];
+const PROGRAMS: &[(&str, &[(&str, &str)])] = &[
+    ("bootwrap-el3", &[("bootwrap-el3", "XENBUILD_EL3_STUB"), ("bootwrap-el3-probe", "XENBUILD_EL3_PROBE")]),
+    ("hypervisor", &[("hypervisor", "XENBUILD_HYPERVISOR")]),
+];
 /// What those programs are made of.
 const SOURCES: &[&str] = &[
     "build.rs",
@@ -25,6 +27,14 @@ const SOURCES: &[&str] = &[
     "bootwrap/el3/src",
     "bootwrap/el3/stub.ld",
     "bootwrap/el3/probe.ld",
+    "dts/fdt/Cargo.toml",
+    "dts/fdt/src",
+    "hypervisor/Cargo.toml",
+    "hypervisor/abi/Cargo.toml",
+    "hypervisor/abi/src",
+    "hypervisor/build.rs",
+    "hypervisor/hypervisor.ld",
+    "hypervisor/src",
 ];
 
 fn main() {
@@ -87,7 +97,7 @@ impl Compiler {
             }
         }
         Err(format!(
-            "no Rust library for {TARGET}, which the EL3 stub needs ({way}). One of these gives it:\n\
+            "no Rust library for {TARGET}, which what is carried for bare metal needs ({way}). One of these gives it:\n\
              \x20 rustup target add {TARGET}\n\
              \x20 apt-get install rustc-web rust-web-src lld-22     (Debian; as root)"
         ))

@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod carried;
 pub mod cli;
 pub mod config;
 pub mod emulate;
@@ -28,5 +29,5 @@ pub mod plan;
 pub mod recipe;
 pub mod run;
 pub mod step;
-pub mod stub;
+
 pub mod task;

@@ -248,6 +248,8 @@ pub struct Forward {
 /// One file from somewhere.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum FileSource {
+    /// The hypervisor that xenbuild carries.
+    Integrated,
     /// A local file.
     Path {
         /// Absolute.

@@ -23,6 +23,7 @@ pub mod filesystem;
 pub mod guest_config;
 pub mod host;
 pub mod includes;
+pub mod integrated;
 pub mod kernel;
 pub mod module_lists;
 pub mod output;
@@ -364,6 +365,8 @@ pub enum Step {
     Source(Box<source::Source>),
     /// A source tree is compiled.
     Compile(Box<compile::Compile>),
+    /// The hypervisor that is carried.
+    Integrated(integrated::Integrated),
     /// A kernel becomes an Image.
     Kernel(kernel::Kernel),
     /// Device-tree sources become a blob.
@@ -397,6 +400,7 @@ impl Step {
             Step::Compile(step) => &**step,
             Step::Unpack(step) => step,
             Step::Extract(step) => step,
+            Step::Integrated(step) => step,
             Step::Kernel(step) => step,
             Step::DeviceTree(step) => step,
             Step::Filesystem(step) => &**step,

@@ -91,7 +91,7 @@ fn flat(file: &[u8]) -> Vec<u8> {
 fn wrap_probe(device_tree: &[u8], level: Level, secondaries: Secondaries, artifact: &Path) {
     let probe = flat(PROBE);
     let spec = Spec {
-        stub: xenbuild::stub::EL3,
+        stub: xenbuild::carried::EL3,
         device_tree,
         level,
         secondaries,
@@ -226,7 +226,7 @@ fn linux_alone() {
     let Some(device_tree) = machine.device_tree(folder.path()) else { return };
     for secondaries in [Secondaries::Psci, Secondaries::SpinTable] {
         let spec = Spec {
-            stub: xenbuild::stub::EL3,
+            stub: xenbuild::carried::EL3,
             device_tree: &device_tree,
             level: Level::El3,
             secondaries,

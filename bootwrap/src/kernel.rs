@@ -5,6 +5,9 @@
 use std::fmt;
 use std::io::{self, Read};
 
+use object::Endianness;
+use object::elf::{self, FileHeader64};
+use object::read::elf::{FileHeader, ProgramHeader};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
@@ -174,6 +177,38 @@ fn recognise(bytes: &[u8]) -> Result<Found, KernelError> {
     } else {
         Err(KernelError::Unknown(bytes[..bytes.len().min(16)].to_vec()))
     }
+}
+
+/// Returns the Image that lies in an ELF file's segments, as `objcopy -O binary` would: what is loaded, from the lowest
+/// address on, gaps as zeros.
+///
+/// # Errors
+/// Of no ELF file for AArch64, and of one that loads nothing, more than it has, or more than [`SIZE_MAX`].
+pub fn flatten(bytes: &[u8]) -> Result<Vec<u8>, KernelError> {
+    let damaged = |error: object::read::Error| KernelError::Damaged("ELF", error.to_string());
+    let header = FileHeader64::<Endianness>::parse(bytes).map_err(damaged)?;
+    let endian = header.endian().map_err(damaged)?;
+    if header.e_machine(endian) != elf::EM_AARCH64 {
+        return Err(KernelError::WrongKind("an ELF file for another machine"));
+    }
+    let loaded: Vec<(u64, &[u8])> = header
+        .program_headers(endian, bytes)
+        .map_err(damaged)?
+        .iter()
+        .filter(|segment| segment.p_type(endian) == elf::PT_LOAD && segment.p_filesz(endian) > 0)
+        .map(|segment| {
+            Ok((segment.p_vaddr(endian), segment.data(endian, bytes).map_err(|()| KernelError::Truncated("segment"))?))
+        })
+        .collect::<Result<_, _>>()?;
+    let start = loaded.iter().map(|(address, _)| *address).min().ok_or(KernelError::Truncated("list of segments"))?;
+    let mut image = Vec::new();
+    for (address, content) in loaded {
+        let at = address - start;
+        let end = at.checked_add(content.len() as u64).filter(|&end| end <= SIZE_MAX).ok_or(KernelError::TooLarge)?;
+        image.resize(image.len().max(end as usize), 0);
+        image[at as usize..end as usize].copy_from_slice(content);
+    }
+    Ok(image)
 }
 
 /// Says which ELF file this is; none of them is an Image, which is what boots.

@@ -118,7 +118,7 @@ fn inputs(recipe: &Recipe) -> Vec<Error> {
                     }
                 }
             }
-            FileSource::Package { .. } => {}
+            FileSource::Package { .. } | FileSource::Integrated => {}
         }
     }
     for tree in recipe.trees() {

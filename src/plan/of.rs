@@ -18,6 +18,7 @@ use crate::step::extract::Extract;
 use crate::step::fetch::{Fetch, Unlocked};
 use crate::step::filesystem::{self as fs, FileContent, Layer};
 use crate::step::guest_config::{self, GuestConfig, image_path};
+use crate::step::integrated::{self, Integrated};
 use crate::step::kernel::{self, Kernel};
 use crate::step::unpack::{self, Form, Unpack};
 use crate::step::wrap::{self, Wrap};
@@ -134,7 +135,7 @@ impl<'a> Planner<'a> {
     fn boot(&mut self, hypervisor: StepId, kernel: StepId, device_tree: StepId) -> Result<()> {
         let recipe = self.recipe;
         let mut inputs = vec![
-            Input::carried("stub", crate::stub::EL3),
+            Input::carried("stub", crate::carried::EL3),
             Input::step("hypervisor", hypervisor),
             Input::step("kernel", kernel),
             Input::step("device-tree", device_tree),
@@ -165,6 +166,7 @@ impl<'a> Planner<'a> {
             FileSource::Tarball { tarball, file, .. } => {
                 format!("{} of {}", file.value, self.plan.show_path(&tarball.value))
             }
+            FileSource::Integrated => "the integrated hypervisor".to_owned(),
             FileSource::Compiled(compiled) => format!("what was compiled of source.{}", compiled.source.value),
         };
         self.plan.push(name, Step::Kernel(Kernel { title }), vec![input])
@@ -447,7 +449,7 @@ impl<'a> Planner<'a> {
                 let title = format!("the package {}", package.value);
                 FileContent::Archived { inputs: names, pattern: file.value.clone(), title }
             }
-            EntryContent::File(FileSource::Compiled(_)) => {
+            EntryContent::File(FileSource::Compiled(_) | FileSource::Integrated) => {
                 return Err(wrong_at(origin, "only kernels and the hypervisor are compiled"));
             }
             EntryContent::File(FileSource::Tarball { tarball, sha256, file }) => {
@@ -465,6 +467,12 @@ impl<'a> Planner<'a> {
             FileSource::Path { path, sha256 } => {
                 let source = InputSource::File { path: path.value.clone(), sha256: digest(sha256)?, mode: false };
                 return Ok(Input { name: input.to_owned(), source, origin: Some(path.origin.clone()) });
+            }
+            FileSource::Integrated => {
+                let carried = Input::carried(integrated::INPUT, crate::carried::HYPERVISOR);
+                let id = self.plan.push(format!("{step}:carried"), Step::Integrated(Integrated), vec![carried])?;
+                self.artifact(Role::Byproduct, integrated::SYMBOLS, id, integrated::SYMBOLS);
+                return Ok(Input::output(input, id, integrated::IMAGE));
             }
             FileSource::Compiled(compiled) => {
                 let (id, output) = self.compiled(step, compiled)?;

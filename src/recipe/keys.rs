@@ -176,6 +176,18 @@ const IMAGE: &[Choice] = &[Choice {
     ],
 }];
 
+const HYPERVISOR_IMAGE: &[Choice] = &[Choice {
+    what: "where it comes from",
+    required: true,
+    of: &[
+        one("from", &[], &[]),
+        one("path", &[], &["sha256"]),
+        one("package", &["file"], &[]),
+        one("tarball", &["file"], &["sha256"]),
+        one("source", &[], &["defconfig", "fragments", "config"]),
+    ],
+}];
+
 /// The keys that say how something is compiled.
 const COMPILE_KEYS: &[Key] = &[
     key(
@@ -458,8 +470,9 @@ static MACHINE: Table = Table {
 static HYPERVISOR: Table = Table {
     name: "hypervisor",
     heading: "[hypervisor]",
-    doc: "The hypervisor: an arm64 Image, plain or gzip; or Xen, compiled from source.",
+    doc: "The hypervisor: xenbuild's own; an arm64 Image, plain or gzip; or Xen, compiled from source.",
     keys: &[
+        &[key("from", OneOf(&["integrated"]), Optional, "`integrated`: the hypervisor that xenbuild carries.")],
         FILE_KEYS,
         COMPILE_KEYS,
         &[key(
@@ -469,7 +482,7 @@ static HYPERVISOR: Table = Table {
             "Its command line; `dom0_mem` and `dom0_max_vcpus` are added from `[dom0]` where it does not give them.",
         )],
     ],
-    choices: IMAGE,
+    choices: HYPERVISOR_IMAGE,
 };
 
 static KERNEL: Table = Table {

@@ -324,7 +324,11 @@ fn packages(table: &Cursor<'_>) -> Packages {
 }
 
 fn hypervisor(table: &Cursor<'_>) -> Hypervisor {
-    Hypervisor { image: table.image().unwrap_or_else(no_file), bootargs: table.text("bootargs") }
+    let image = match table.located_text("from") {
+        Some(_) => Some(FileSource::Integrated),
+        None => table.image(),
+    };
+    Hypervisor { image: image.unwrap_or_else(no_file), bootargs: table.text("bootargs") }
 }
 
 fn boot(table: &Cursor<'_>) -> Boot {

@@ -174,7 +174,7 @@ fn place(wrap: &Wrap, parts: &[Part; 4], last: bool) -> Result<MemoryMap> {
         None => &stand_in,
     };
     let parts = Parts {
-        stub: crate::stub::EL3,
+        stub: crate::carried::EL3,
         device_tree: &read(device_tree)?.unwrap_or_default(),
         hypervisor: &read(hypervisor)?.unwrap_or_else(blank),
         kernel: &read(kernel)?.unwrap_or_else(blank),

@@ -12,7 +12,8 @@ use std::process::{Command, Output};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// What the nested cargo reads: it wants to see the whole workspace.
-const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "build.rs", "src", "imagegen", "bootwrap", "dts", "hypervisor"];
+const SOURCES: &[&str] =
+    &["Cargo.toml", "Cargo.lock", "build.rs", "benches", "src", "imagegen", "bootwrap", "dts", "hypervisor"];
 
 /// Where and how to build.
 struct Place {
@@ -79,19 +80,19 @@ fn build(top: &Path, place: &Place, way: &str) -> (PathBuf, Output) {
     (folder, shell.output().unwrap())
 }
 
-/// Returns the programs that a build's output names: the stub, the probe.
-fn programs(output: &Output) -> [Vec<u8>; 2] {
+/// Returns the programs that a build's output names: the stub, the probe, the hypervisor.
+fn programs(output: &Output) -> [Vec<u8>; 3] {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
-    ["XENBUILD_EL3_STUB", "XENBUILD_EL3_PROBE"].map(|name| {
+    ["XENBUILD_EL3_STUB", "XENBUILD_EL3_PROBE", "XENBUILD_HYPERVISOR"].map(|name| {
         let line = text.lines().find_map(|line| line.strip_prefix(&format!("cargo:rustc-env={name}=")));
         fs::read(line.unwrap_or_else(|| panic!("no {name} in {text}"))).unwrap()
     })
 }
 
 /// Builds in both places and compares; `None`, said aloud, where this way is not to be had.
-fn same_everywhere(way: &str) -> Option<[Vec<u8>; 2]> {
+fn same_everywhere(way: &str) -> Option<[Vec<u8>; 3]> {
     let top = tempfile::tempdir().unwrap();
-    let mut found: Vec<[Vec<u8>; 2]> = Vec::new();
+    let mut found: Vec<[Vec<u8>; 3]> = Vec::new();
     for place in &PLACES {
         let (folder, output) = build(top.path(), place, way);
         let told = String::from_utf8_lossy(&output.stderr);
@@ -113,10 +114,11 @@ fn same_everywhere(way: &str) -> Option<[Vec<u8>; 2]> {
 }
 
 #[test]
-fn the_stub_does_not_show_where_it_was_built() {
+fn what_is_carried_does_not_show_where_it_was_built() {
     let way = env::var("XENBUILD_BARE").unwrap_or("auto".into());
-    let [stub, probe] = same_everywhere(&way).expect("this very program has been built that way");
-    assert!(stub == xenbuild::stub::EL3, "it is not what this xenbuild carries");
+    let [stub, probe, hypervisor] = same_everywhere(&way).expect("this very program has been built that way");
+    assert!(stub == xenbuild::carried::EL3, "it is not what this xenbuild carries");
+    assert!(hypervisor == xenbuild::carried::HYPERVISOR, "it is not what this xenbuild carries");
     assert!(probe == include_bytes!(env!("XENBUILD_EL3_PROBE")), "it is not what this build has made");
 }
 
