@@ -23,6 +23,7 @@ pub mod progress;
 mod run;
 mod schema;
 mod show;
+mod symbolise;
 mod test;
 
 /// What people look for at the end of `--help`. The exit codes are those of [`Kind::exit_code`].
@@ -150,6 +151,7 @@ enum Command {
     Show(show::Args),
     Lock(lock::Args),
     Schema(schema::Args),
+    Symbolise(symbolise::Args),
     Clean(clean::Args),
     Cache(cache::Args),
     Flash(flash::Args),
@@ -170,6 +172,7 @@ pub fn main() -> ExitCode {
         Command::Show(args) => show::run(&cli.global, args),
         Command::Lock(args) => lock::run(&cli.global, args),
         Command::Schema(args) => schema::run(&cli.global, args),
+        Command::Symbolise(args) => symbolise::run(args),
         Command::Clean(args) => clean::run(&cli.global, args),
         Command::Cache(args) => cache::run(&cli.global, args),
         Command::Flash(args) => flash::run(&cli.global, args),

@@ -29,5 +29,6 @@ pub mod plan;
 pub mod recipe;
 pub mod run;
 pub mod step;
+pub mod symbols;
 
 pub mod task;
