@@ -1,4 +1,4 @@
-//! The end of the hypervisor: registers, return addresses for the host to symbolise, and a new start.
+//! The end of the hypervisor: registers, addresses for `xenbuild symbolise`, and a new start.
 #![expect(unsafe_code, reason = "a symbol that the assembly calls")]
 
 use core::panic::PanicInfo;
@@ -43,7 +43,8 @@ fn announce() {
 
 fn end(frame: u64) -> ! {
     for address in arch::backtrace(frame) {
-        console::line(format_args!("  from {address:#x}"));
+        // The call itself: what follows it may be another function, where calls do not return.
+        console::line(format_args!("  from {:#x}", address.wrapping_sub(4)));
     }
     arch::smp::system_reset();
     arch::stop()
