@@ -25,6 +25,7 @@ mod schema;
 mod show;
 mod symbolise;
 mod test;
+mod verify;
 
 /// What people look for at the end of `--help`. The exit codes are those of [`Kind::exit_code`].
 const AFTER_HELP: &str = "\
@@ -34,6 +35,7 @@ Examples:
   xenbuild test recipes/tutorial.toml            build, boot, and play the recipe's [test]
   xenbuild image --variant gicv2 recipe.toml     build a variant into out/recipe@gicv2/
   xenbuild show --resolved recipe.toml           every value, and where it comes from
+  xenbuild verify out/tutorial                   is everything there, and as it was made?
   xenbuild flash out/card/sd.img /dev/sdb        write a card, read it back, and compare
 
 Exit codes:
@@ -155,6 +157,7 @@ enum Command {
     Clean(clean::Args),
     Cache(cache::Args),
     Flash(flash::Args),
+    Verify(verify::Args),
     #[command(name = child::NAME, hide = true)]
     Child(child::Args),
 }
@@ -176,6 +179,7 @@ pub fn main() -> ExitCode {
         Command::Clean(args) => clean::run(&cli.global, args),
         Command::Cache(args) => cache::run(&cli.global, args),
         Command::Flash(args) => flash::run(&cli.global, args),
+        Command::Verify(args) => verify::run(&cli.global, args),
         Command::Child(args) => child::run(args),
     };
     match result {

@@ -8,6 +8,7 @@
 //! - [`plan`]: a recipe becomes a graph of steps, a pure value.
 //! - [`step`]: one kind of step per file: its inputs, its key, its work.
 //! - [`run`]: carries a plan out: cache, queue, events.
+//! - [`delivery`]: what is handed on with the artifacts: manifest and checksums, and their verification.
 //! - [`fetch`]: packages from the network, verified and locked; the only place that knows the network.
 //! - [`mod@file`]: files, hashed, read within a limit, replaced in one step.
 //! - [`stub`]: the EL3 program that xenbuild carries.
@@ -20,6 +21,7 @@
 pub mod carried;
 pub mod cli;
 pub mod config;
+pub mod delivery;
 pub mod emulate;
 pub mod error;
 pub mod fetch;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Kind, Result};
 use crate::step::{Description, Input, InputSource, Step, StepId};
 
@@ -35,7 +37,8 @@ pub struct PlannedStep {
 }
 
 /// What an artifact is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// The file to boot.
     Boot,
@@ -71,6 +74,25 @@ pub struct Artifact {
     /// Its name among the step's outputs.
     pub output: String,
 }
+
+impl Role {
+    /// All of them.
+    pub const ALL: [Role; 10] = [
+        Role::Boot,
+        Role::MemoryMap,
+        Role::DeviceTree,
+        Role::Image,
+        Role::Filesystem,
+        Role::Disk,
+        Role::Compressed,
+        Role::Bmap,
+        Role::GuestConfig,
+        Role::Byproduct,
+    ];
+}
+
+// The last of them closes the list.
+const _: () = assert!(Role::ALL.len() == Role::Byproduct as usize + 1);
 
 impl PlannedStep {
     /// Returns the steps that this one takes something from, in the order of the inputs.

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::delivery;
 use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
 use crate::recipe::Origin;
@@ -20,6 +21,7 @@ mod build;
 pub mod check;
 pub mod clean;
 pub mod collect;
+pub mod deliver;
 pub mod event;
 pub mod exclusive;
 pub mod explain;
@@ -45,7 +47,7 @@ use event::{Event, Watcher};
 use exclusive::Exclusive;
 use history::History;
 use index::Index;
-use queue::Setting;
+use queue::{Finished, Setting};
 use store::Store;
 use survey::Surveyed;
 
@@ -115,6 +117,7 @@ impl Workshop {
     pub fn carry_out(
         &self,
         plan: &Plan,
+        recipe: &delivery::Recipe,
         options: &Options,
         blame: Blame<'_>,
         packages: &dyn PackageSource,
@@ -141,20 +144,7 @@ impl Workshop {
         let finished = finished.map_err(join)?;
         let folder = self.out.join(&plan.recipe);
         store::make_folder(&folder)?;
-        // As the user calls it, not as it is resolved.
-        let tell = |name: &str, output: &Output| {
-            let path = options.out.join(&plan.recipe).join(name).display().to_string();
-            watcher.event(Event::Artifact { path, bytes: output.size_bytes, sha256: output.sha256.to_string() });
-        };
-        let (past, made) = (History::read(&folder), History::of(plan, &finished));
-        if past != made {
-            // A build that is stopped from here on leaves files that do not belong together, and this says so.
-            past.giving_way_to(&made).write(&folder)?;
-            store::sync(&folder)?;
-        }
-        let past = past.artifacts(self.store.folder());
-        publish::publish(&past, plan, &finished, &folder, &self.index, cancel, &tell)?;
-        made.write(&folder)?;
+        self.hand_over(plan, recipe, &finished, &folder, options, watcher)?;
         let done = finished.iter().filter(|step| step.state == queue::State::Done).count();
         if done > 0 {
             self.collect(cancel, watcher)?;
@@ -162,6 +152,44 @@ impl Workshop {
         self.index.save()?;
         let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         watcher.event(Event::Finished { done, reused: finished.len() - done, milliseconds });
+        Ok(())
+    }
+
+    /// Puts a recipe's artifacts in place, and what tells of them.
+    ///
+    /// ```text
+    /// .state names the files of before and after -> no manifest -> files -> .state -> SHA256SUMS -> manifest.json
+    /// ```
+    fn hand_over(
+        &self,
+        plan: &Plan,
+        recipe: &delivery::Recipe,
+        finished: &[Finished],
+        folder: &Path,
+        options: &Options,
+        watcher: &dyn Watcher,
+    ) -> Result<()> {
+        // As the user calls it, not as it is resolved.
+        let tell = |name: &str, output: &Output| {
+            let path = options.out.join(&plan.recipe).join(name).display().to_string();
+            watcher.event(Event::Artifact { path, bytes: output.size_bytes, sha256: output.sha256.to_string() });
+        };
+        let document = deliver::document(plan, finished, recipe)?;
+        let (past, made) = (History::read(folder), History::of(plan, finished));
+        let current = past == made && delivery::is_current(folder, &document);
+        if !current {
+            past.giving_way_to(&made).write(folder)?;
+            // A build that is stopped from here on leaves files that may not belong together, and no manifest of them.
+            delivery::withdraw(folder)?;
+            store::sync(folder)?;
+        }
+        let past = past.artifacts(self.store.folder());
+        publish::publish(&past, plan, finished, folder, &self.index, &options.cancel, &tell)?;
+        if !current {
+            made.write(folder)?;
+            delivery::write(folder, &document)?;
+            store::sync(folder)?;
+        }
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use imagegen::tree::Extent;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::fetch::{LockedPackage, Wanted};
@@ -78,6 +79,21 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Takes hex digits in small letters only: the same digest is the same text.
+impl<'de> Deserialize<'de> for Digest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digest = Digest::from_hex(&text).filter(|digest| digest.to_string() == text);
+        digest.ok_or_else(|| de::Error::custom(format_args!("{text:?} is not a SHA-256 of 64 digits in small letters")))
     }
 }
 

@@ -24,6 +24,8 @@ mod interrupt;
 #[path = "support/key.rs"]
 #[expect(dead_code, reason = "the tests of fetching use more of it")]
 mod key;
+#[path = "image/manifest.rs"]
+mod manifest;
 #[path = "image/packages.rs"]
 mod packages;
 #[path = "image/plan.rs"]

@@ -59,6 +59,12 @@ const RULES: &[Rule] = &[
         because: "flashing knows images and devices, not how images come about",
     },
     Rule {
+        within: &["src/delivery/", "src/delivery.rs"],
+        words: &["crate::recipe", "crate::run", "crate::fetch", "crate::emulate", "crate::cli"],
+        except: &[],
+        because: "artifacts are verified where there is neither recipe nor cache",
+    },
+    Rule {
         within: &["src/recipe/", "src/recipe.rs", "src/plan/", "src/plan.rs"],
         words: &["crate::run", "crate::fetch::http", "crate::emulate", "crate::cli"],
         except: &[],
@@ -73,7 +79,7 @@ const RULES: &[Rule] = &[
     Rule {
         within: &["src/", "imagegen/src/", "dts/src/", "dts/fdt/src/", "bootwrap/src/"],
         words: &["http://", "https://"],
-        except: &["src/recipe/schema.rs", "src/recipe/form.rs", "src/fetch/http/proxy.rs"],
+        except: &["src/recipe/schema.rs", "src/delivery/schema.rs", "src/recipe/form.rs", "src/fetch/http/proxy.rs"],
         because: "no mirror or registry stands in the source: it comes from the user or the host (those files know forms, \
                   not hosts)",
     },

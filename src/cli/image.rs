@@ -10,7 +10,8 @@ use crate::{recipe, run};
 ///
 /// Only what has changed is made again: `xenbuild explain` says what that would be, and why. A second run does nothing
 /// and asks no network. What was built lies in `out/cache`, and the artifacts are names of files there: read them, copy
-/// them, but do not write to them.
+/// them, but do not write to them. `manifest.json` beside them says what each is and what went into it, and `SHA256SUMS`
+/// is for `sha256sum -c`; `xenbuild verify` compares.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]

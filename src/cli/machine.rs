@@ -63,7 +63,7 @@ impl MachineArgs {
     pub fn image(&self, global: &Global, recipe: &Recipe) -> Result<Image> {
         let image = if self.no_build {
             let image = Image::of(recipe, &global.out);
-            if History::read(&image.folder).is_torn() {
+            if History::is_torn(&image.folder) {
                 let message = format!("{} is incomplete: a build was stopped, or is still", image.folder.display());
                 return Err(Error::new(Kind::Usage, format!("{message} at it, while it put its files there"))
                     .hint("without --no-build it is completed first"));

@@ -26,6 +26,13 @@ pub struct Line {
     pub value: String,
 }
 
+/// Returns what stands behind an input in the name of a line: nothing, or `: ` and a name inside of it; `None` if the
+/// line is not about that input.
+pub fn suffix<'a>(line: &'a str, input: &str) -> Option<&'a str> {
+    let rest = line.strip_prefix("input ")?.strip_prefix(input)?;
+    (rest.is_empty() || rest.starts_with(": ")).then_some(rest)
+}
+
 /// What an input amounts to: lines of a suffix to the input's name (empty for the input itself) and a value.
 pub type InputLines = Vec<(String, String)>;
 

@@ -46,7 +46,8 @@ pub fn build(recipe: &Recipe, options: &Options, watcher: &dyn Watcher) -> Resul
         archive: Mutex::default(),
         bench,
     };
-    shop.carry_out(&plan, options, &blame, &packages, watcher)?;
+    let about = super::deliver::recipe(recipe, &plan)?;
+    shop.carry_out(&plan, &about, options, &blame, &packages, watcher)?;
     artifacts(recipe, &plan, &options.out)
 }
 

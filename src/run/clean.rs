@@ -8,12 +8,14 @@ use super::Workshop;
 use super::history::{self, History};
 use super::publish::{self, TEMPORARY};
 use super::store;
+use crate::delivery;
 use crate::error::{Error, Result};
 
 /// Where a recipe's folder has what guests wrote to their disks.
 const OVERLAYS: &str = "overlay";
-/// Console logs, of the last run and of the one before.
-const LOGS: [&str; 2] = ["serial.log", "serial.log.1"];
+/// What tells of artifacts, and the console logs of the last run and of the one before.
+const BESIDE: [&str; 5] =
+    [delivery::MANIFEST, delivery::SUMS, delivery::JUNIT, delivery::SERIAL_LOG, delivery::SERIAL_LOG_BEFORE];
 /// How names in `overlay/` end: what guests wrote, for QEMU and for the models, and the note of what it lies over.
 const OVERLAY_ENDS: [&str; 4] = [".qcow2", ".copy", ".scratch", ".base"];
 
@@ -61,7 +63,7 @@ pub fn recipe(shop: &Workshop, folder: &Path, overlays: bool, dry: bool) -> Resu
             }
         } else if is_folder {
             left.foreign += 1;
-        } else if made.contains_key(&name) || LOGS.contains(&name.as_str()) || name.starts_with(TEMPORARY) {
+        } else if made.contains_key(&name) || BESIDE.contains(&name.as_str()) || name.starts_with(TEMPORARY) {
             doomed.push(path);
         } else if name != history::FILE_NAME {
             left.foreign += 1;
@@ -70,7 +72,8 @@ pub fn recipe(shop: &Workshop, folder: &Path, overlays: bool, dry: bool) -> Resu
     if dry {
         return Ok(left);
     }
-    // Last, so that a removal cut short can be done again.
+    // First what says that all is there; last what says what was, so that a removal cut short can be done again.
+    doomed.sort_by_key(|path| !path.ends_with(delivery::MANIFEST));
     doomed.push(folder.join(history::FILE_NAME));
     let cached: Vec<&Path> = made.values().map(PathBuf::as_path).collect();
     shop.index.while_linking(&cached, || doomed.iter().try_for_each(|path| publish::remove_file(path)))?;

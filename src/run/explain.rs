@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::history::History;
 use super::survey::{Prospect, Surveyed};
 use crate::plan::Plan;
-use crate::plan::manifest::Change;
+use crate::plan::manifest::{Change, suffix};
 use crate::step::{InputSource, StepId};
 
 /// What would become of a step, in a word.
@@ -69,7 +69,7 @@ pub fn explain(plan: &Plan, surveyed: &[Surveyed], history: &History, id: StepId
     let mut causes: Vec<Cause> = past
         .iter()
         .flat_map(|past| now.manifest.changes_since(past))
-        .filter(|change| !now.unknown.iter().any(|input| is_of(&change.name, input)))
+        .filter(|change| !now.unknown.iter().any(|input| suffix(&change.name, input).is_some()))
         // Without the lines that are not known yet, the order of the others tells nothing.
         .filter(|change| now.unknown.is_empty() || change.name != "order")
         .map(|change| cause(plan, surveyed, id, change))
@@ -120,19 +120,14 @@ pub fn explain_deep(plan: &Plan, surveyed: &[Surveyed], history: &History, id: S
     explanations
 }
 
-/// Says whether a line of a manifest is about this input.
-fn is_of(line: &str, input: &str) -> bool {
-    let rest = line.strip_prefix("input ").and_then(|line| line.strip_prefix(input));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
-}
-
 fn cause(plan: &Plan, surveyed: &[Surveyed], id: StepId, change: Change) -> Cause {
     let inputs = &plan.step(id).inputs;
     // The longest name: one input's may be the beginning of another's.
-    let input = inputs.iter().filter(|input| is_of(&change.name, &input.name)).max_by_key(|input| input.name.len());
+    let input =
+        inputs.iter().filter(|input| suffix(&change.name, &input.name).is_some()).max_by_key(|input| input.name.len());
     let from = input.map(|input| match &input.source {
         InputSource::Folder { path, .. } => {
-            let below = change.name.strip_prefix(&format!("input {}: ", input.name)).unwrap_or("");
+            let below = suffix(&change.name, &input.name).unwrap_or("").trim_start_matches(": ");
             format!("file {}", plan.show_path(&path.join(below)))
         }
         source => plan.show_source(source),

@@ -1,4 +1,5 @@
 //! What the last build of a recipe did: `out/RECIPE/.state`, which `explain` compares with and the cache respects.
+//! For this host alone; what is handed on, and whether it is whole, `manifest.json` says.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::queue::Finished;
 use super::store;
+use crate::delivery;
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::plan::manifest::Manifest;
@@ -25,14 +27,6 @@ pub struct History {
     steps: BTreeMap<String, Past>,
     /// Files of `out/RECIPE/`, by name.
     artifacts: BTreeMap<String, PastArtifact>,
-    /// Those files are all of that build. While they are being put there, some are of this and some of the last.
-    #[serde(default = "yes")]
-    complete: bool,
-}
-
-/// Before there was the word, nothing was written until all was in place.
-fn yes() -> bool {
-    true
 }
 
 /// A step as it was.
@@ -78,12 +72,12 @@ impl History {
             let key = finished[artifact.step.index()].key().to_string();
             (artifact.name.clone(), PastArtifact { key, output: artifact.output.clone() })
         });
-        History { version: VERSION, steps: steps.collect(), artifacts: artifacts.collect(), complete: true }
+        History { version: VERSION, steps: steps.collect(), artifacts: artifacts.collect() }
     }
 
     /// Describes the moment in which this build's files give way to those of `next`: the names and the keys of both.
     pub fn giving_way_to(&self, next: &Self) -> Self {
-        let mut both = History { complete: false, ..next.clone() };
+        let mut both = next.clone();
         for (name, past) in &self.steps {
             both.steps.entry(name.clone()).or_insert_with(|| past.clone());
         }
@@ -93,9 +87,9 @@ impl History {
         both
     }
 
-    /// Says whether a build was stopped, or is at it, while it puts its files in place: they may not fit each other.
-    pub fn is_torn(&self) -> bool {
-        !self.is_empty() && !self.complete
+    /// Says whether a build was stopped, or is at it, while it puts its files into a folder: they may not fit each other.
+    pub fn is_torn(folder: &Path) -> bool {
+        !History::read(folder).is_empty() && !delivery::is_complete(folder)
     }
 
     /// Writes the history if it is not there already.

@@ -9,6 +9,7 @@ use super::event::{Outcome, Recorder};
 use super::explain::{Verdict, explain, explain_deep};
 use super::survey::Prospect;
 use super::*;
+use crate::delivery::verify::{What, verify};
 use crate::error::Kind;
 use crate::plan::{Artifact, Role};
 use crate::step::probe::Probe;
@@ -91,14 +92,25 @@ impl Bench {
     fn build_plan(&self, plan: &Plan) -> (Result<Vec<String>>, Vec<Event>) {
         let recorder = Recorder::default();
         let options = Options { cancel: Arc::default(), ..self.options.clone() };
-        let result = Workshop::open(&options.out, &options.cancel, &recorder)
-            .and_then(|shop| shop.carry_out(plan, &options, &blame, &NoPackages, &recorder));
+        let result = self.build_watched(plan, &options, &recorder);
         let begun = |event: &Event| match event {
             Event::Begin { step, .. } => Some(step.clone()),
             _ => None,
         };
         let events = recorder.events();
         (result.map(|()| events.iter().filter_map(begun).collect()), events)
+    }
+
+    fn build_watched(&self, plan: &Plan, options: &Options, watcher: &dyn Watcher) -> Result<()> {
+        let about = delivery::Recipe { name: plan.recipe.clone(), ..delivery::Recipe::default() };
+        let shop = Workshop::open(&options.out, &options.cancel, watcher)?;
+        shop.carry_out(plan, &about, options, &blame, &NoPackages, watcher)
+    }
+
+    /// What is wrong with the artifacts, by their own manifest.
+    fn verify(&self) -> Vec<(What, String)> {
+        let report = verify(&self.options.out.join("test"), &Cancel::default()).unwrap();
+        report.findings.into_iter().map(|finding| (finding.what, finding.name)).collect()
     }
 
     fn result(&self) -> String {
@@ -324,7 +336,7 @@ fn an_interrupt_stops_and_leaves_nothing() {
             std::thread::sleep(std::time::Duration::from_millis(200));
             options.cancel.set();
         });
-        shop.carry_out(&plan, &options, &blame, &NoPackages, &event::Nobody).unwrap_err()
+        shop.carry_out(&plan, &delivery::Recipe::default(), &options, &blame, &NoPackages, &event::Nobody).unwrap_err()
     });
     assert_eq!(error.kind, Kind::Interrupted);
     assert_eq!(bench.litter(), Vec::<PathBuf>::new());
@@ -449,7 +461,54 @@ fn artifacts_that_are_no_longer_made_go_and_nothing_else() {
     bench.build(chain("x")).unwrap();
     let mut names: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     names.sort();
-    assert_eq!(names, [".state", "result", "serial.log"]);
+    assert_eq!(names, [".state", "SHA256SUMS", "manifest.json", "result", "serial.log"]);
+}
+
+/// Dies when the artifact of this number is in place.
+struct Dies(AtomicU32);
+
+impl Watcher for Dies {
+    fn event(&self, event: Event) {
+        if matches!(event, Event::Artifact { .. }) {
+            assert_ne!(self.0.fetch_sub(1, Ordering::Relaxed), 1, "told to die");
+        }
+    }
+}
+
+#[test]
+fn a_build_that_dies_between_two_artifacts_leaves_no_set_that_verifies() {
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+    let mut bench = Bench::new();
+    // Of two builds, all artifacts differ.
+    let plan_of = |bench: &mut Bench, text: &str| {
+        let mut plan = bench.plan(vec![row("top", text, [])]);
+        plan.artifacts = NAMES
+            .map(|name| Artifact { role: Role::Image, name: name.into(), step: StepId(0), output: "out".into() })
+            .to_vec();
+        plan
+    };
+    let missing = vec![(What::Manifest, delivery::MANIFEST.to_owned())];
+    for (round, text) in ["x", "y", "z", "x", "x"].into_iter().enumerate() {
+        let plan = plan_of(&mut bench, text);
+        // What is the same as before never is taken apart.
+        let unchanged = round == 4;
+        for dies_at in 1..=3 {
+            let watcher = Dies(AtomicU32::new(dies_at));
+            let options = Options { cancel: Arc::default(), ..bench.options.clone() };
+            let died = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                bench.build_watched(&plan, &options, &watcher).unwrap();
+            }));
+            assert!(died.is_err(), "{text}, {dies_at}");
+            let wrong = if unchanged { vec![] } else { missing.clone() };
+            assert_eq!(bench.verify(), wrong, "{text}, {dies_at}");
+            assert_eq!(History::is_torn(&bench.options.out.join("test")), !unchanged);
+        }
+        bench.build_plan(&plan).0.unwrap();
+        assert_eq!(bench.verify(), []);
+        for name in NAMES {
+            assert_eq!(fs::read_to_string(bench.options.out.join("test").join(name)).unwrap(), text);
+        }
+    }
 }
 
 #[test]

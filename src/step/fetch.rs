@@ -26,6 +26,11 @@ impl Fetch {
         let bad = || Error::new(ErrorKind::Input, format!("the lock's hash of {name} {version} is none: {sha256}"));
         Ok(Fetch { package: package.clone(), sha256: Digest::from_hex(sha256).ok_or_else(bad)? })
     }
+
+    /// Returns the package, and its hash.
+    pub fn package(&self) -> (&LockedPackage, Digest) {
+        (&self.package, self.sha256)
+    }
 }
 
 impl Kind for Fetch {

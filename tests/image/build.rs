@@ -26,9 +26,11 @@ fn a_recipe_becomes_artifacts_and_a_second_run_does_nothing() {
     let names: Vec<String> = bench.artifacts().into_iter().map(|(name, _)| name).collect();
     let wanted = [
         "Image",
+        "SHA256SUMS",
         "domu.img",
         "initramfs.cpio.gz",
         "machine.dtb",
+        "manifest.json",
         "memory-map.txt",
         "one.cfg",
         "r.axf",

@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use xenbuild::delivery::verify::verify;
+use xenbuild::task::Cancel;
+
 use crate::bench::{Bench, events};
 
 /// Starts a build that prints JSON lines.
@@ -79,6 +82,11 @@ fn kill_at(bench: &Bench, event: usize, count: usize, wanted: &[(String, String)
         if path.exists() {
             assert_eq!(crate::bench::hash(&path), *wanted, "{name} at event {event}");
         }
+    }
+    // A manifest, if there is one, is one of a whole set.
+    if bench.path("out/r/manifest.json").exists() {
+        let report = verify(&bench.path("out/r"), &Cancel::default()).unwrap();
+        assert_eq!(report.findings, [], "event {event}");
     }
     bench.build();
     assert_eq!(bench.artifacts(), wanted, "killed at event {event}");
