@@ -15,6 +15,7 @@ use crate::recipe::Recipe;
 pub mod command;
 pub mod console;
 pub mod dialogue;
+pub mod junit;
 pub mod log;
 pub mod machine;
 pub mod model;

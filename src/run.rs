@@ -34,6 +34,7 @@ pub mod preview;
 mod process;
 pub mod publish;
 pub mod queue;
+pub mod results;
 pub mod signal;
 pub mod store;
 pub mod survey;

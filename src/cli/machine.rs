@@ -3,19 +3,22 @@
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Global, MessageFormat, RecipeArgs, progress};
-use crate::emulate::dialogue::{Dialogue, Watch};
+use crate::emulate::dialogue::{Dialogue, Report, Watch};
 use crate::emulate::log::SerialLog;
 use crate::emulate::machine::{Composed, Options};
 use crate::emulate::plain::Filter;
-use crate::emulate::{Image, qemu};
+use crate::emulate::{Image, junit, qemu};
 use crate::error::{Error, Kind, Result};
+use crate::file;
 use crate::recipe::{self, MachineKind, Recipe};
 use crate::run;
 use crate::run::history::History;
+use crate::run::results::Session;
 use crate::task::Cancel;
 
 /// Options of everything that starts a machine.
@@ -79,29 +82,86 @@ impl MachineArgs {
         Ok(image)
     }
 
-    /// Starts a machine and plays the recipe's test on it. `console` shows what the machine says.
+    /// Starts a machine and plays the recipe's test on it; the results go into the recipe's folder, and to `junit`.
+    /// `console` shows what the machine says.
     pub fn play(
         &self,
         global: &Global,
         recipe: &Recipe,
         image: &Image,
         composed: Composed,
-        console: bool,
-        cancel: &Cancel,
+        shown: Shows<'_>,
+        cancel: &Arc<Cancel>,
     ) -> Result<()> {
         let dialogue = Dialogue::compile(recipe)?.with_patience(self.patience);
+        let session = begin(global, image, cancel)?;
         let log = SerialLog::create(&image.folder, &format!("xenbuild test {}", recipe.name))?;
         let path = log.path().to_owned();
         announce(global, &composed);
-        let running = composed.start(log, cancel)?;
         let teller = Teller {
             json: global.message_format == MessageFormat::Json,
             quiet: global.quiet,
-            console: (console && !global.quiet).then(RefCell::default),
+            console: (shown.console && !global.quiet).then(RefCell::default),
         };
-        let report = dialogue.play(running.emulator, cancel, &teller)?;
+        let began = jiff::Timestamp::now();
+        let report = match composed.start(log, cancel) {
+            Ok(running) => dialogue.play(running.emulator, cancel, &teller),
+            Err(error) => Report::not_begun(&dialogue, error),
+        };
+        if report.failure.as_ref().is_none_or(|error| error.kind != Kind::Interrupted) {
+            let text = junit::text(&recipe.name, began, &report);
+            let kept = keep(global, session, &report, &text, shown.junit, cancel);
+            // What went wrong with the test says more than what went wrong with its results.
+            if report.failure.is_none() {
+                kept?;
+            }
+        }
+        if let Some(failure) = &report.failure {
+            teller.fails(&recipe.name, failure, &path);
+        }
+        let report = report.passed()?;
         teller.finish(&recipe.name, &report, &path);
         Ok(())
+    }
+}
+
+/// What is shown of a test besides its steps.
+#[derive(Clone, Copy, Default)]
+pub struct Shows<'a> {
+    /// The console, as it goes.
+    pub console: bool,
+    /// A second file for the results.
+    pub junit: Option<&'a Path>,
+}
+
+/// Begins a run on an image: what the last one left is no longer vouched for.
+pub fn begin<'a>(global: &'a Global, image: &'a Image, cancel: &Cancel) -> Result<Session<'a>> {
+    Session::begin(&global.out, &image.folder, cancel, &mut |line| note(global, &line))
+}
+
+/// Keeps a test's results.
+fn keep(
+    global: &Global,
+    session: Session<'_>,
+    report: &Report,
+    text: &str,
+    junit: Option<&Path>,
+    cancel: &Arc<Cancel>,
+) -> Result<()> {
+    if let Some(path) = junit {
+        file::replace(path, text.as_bytes(), 0o644)
+            .map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
+    }
+    let passed = report.failure.is_none();
+    if !session.finish(passed, text, cancel, &mut |line| note(global, &line))? {
+        note(global, "other artifacts were put in place while the test ran: its results are not kept with them");
+    }
+    Ok(())
+}
+
+fn note(global: &Global, line: &str) {
+    if !global.quiet {
+        eprintln!("{line}");
     }
 }
 
@@ -144,7 +204,15 @@ impl Teller {
         let _ = writeln!(std::io::stdout(), "{message}");
     }
 
-    fn finish(&self, name: &str, report: &crate::emulate::dialogue::Report, log: &std::path::Path) {
+    /// Tells programs; people read the error itself.
+    fn fails(&self, name: &str, failure: &Error, log: &Path) {
+        if self.json && failure.kind != Kind::Interrupted {
+            let text = failure.to_string();
+            self.json(serde_json::json!({ "event": "test-failed", "recipe": name, "text": text, "log": log }));
+        }
+    }
+
+    fn finish(&self, name: &str, report: &Report, log: &Path) {
         let seconds = report.took.as_secs_f64();
         if self.json {
             self.json(serde_json::json!({ "event": "test-passed", "recipe": name, "seconds": seconds, "log": log }));

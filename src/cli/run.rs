@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::Global;
-use super::machine::{self, MachineArgs};
+use super::machine::{self, MachineArgs, Shows};
 use crate::emulate::dialogue::Dialogue;
 use crate::emulate::log::SerialLog;
 use crate::emulate::machine::compose;
@@ -84,10 +84,12 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let image = args.machine.image(global, &recipe)?;
     let composed = compose(&recipe.machine, &image, &options)?;
     if !attached {
-        args.machine.play(global, &recipe, &image, composed, true, &cancel)?;
+        let shown = Shows { console: true, ..Shows::default() };
+        args.machine.play(global, &recipe, &image, composed, shown, &cancel)?;
         return Ok(ExitCode::SUCCESS);
     }
 
+    machine::begin(global, &image, &cancel)?;
     let log = SerialLog::create(&image.folder, &format!("xenbuild run {}", recipe.name))?;
     let path = log.path().to_owned();
     machine::announce(global, &composed);

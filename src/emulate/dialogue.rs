@@ -13,6 +13,8 @@ use crate::task::Cancel;
 
 /// How many of the console's last lines a failure shows.
 const LINES_SHOWN: usize = 30;
+/// And how many a report keeps.
+const TAIL_LINES: usize = 200;
 /// A day: no limit is longer, so that none overflows the clock.
 const LIMIT_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How many characters of a command name its step.
@@ -34,13 +36,63 @@ enum Action {
     PowerOff,
 }
 
-/// A test that passed.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A test that was played.
+#[derive(Debug)]
 pub struct Report {
-    /// Its steps: what was done, and how long it took.
-    pub steps: Vec<(String, Duration)>,
+    /// All its steps, whether they came to be or not.
+    pub steps: Vec<Played>,
     /// From power-on.
     pub took: Duration,
+    /// What ended it before its end.
+    pub failure: Option<Error>,
+    /// The console's last lines, if something did.
+    pub tail: Vec<String>,
+}
+
+/// A step of a test.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Played {
+    /// What it does.
+    pub what: String,
+    /// How long it took.
+    pub took: Duration,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// As it should.
+    Passed,
+    /// Not as it should: the report's failure says why.
+    Failed,
+    /// Another failed before it.
+    Skipped,
+}
+
+impl Report {
+    /// Returns a report of a test that could not begin.
+    pub fn not_begun(dialogue: &Dialogue<'_>, failure: Error) -> Report {
+        let skipped = |(_, action): &(_, Action)| Played {
+            what: describe(action),
+            took: Duration::ZERO,
+            outcome: Outcome::Skipped,
+        };
+        let steps = dialogue.steps.iter().map(skipped).collect();
+        Report { steps, took: Duration::ZERO, failure: Some(failure), tail: Vec::new() }
+    }
+
+    /// Returns the report of a test that passed.
+    ///
+    /// # Errors
+    /// What ended it, if it did not.
+    pub fn passed(self) -> Result<Report> {
+        match self.failure {
+            Some(failure) => Err(failure),
+            None => Ok(self),
+        }
+    }
 }
 
 /// Who is told what happens while it happens.
@@ -113,27 +165,34 @@ impl<'r> Dialogue<'r> {
 
     /// Plays the test on a machine that was just started, and ends the machine.
     ///
-    /// # Errors
-    /// [`Kind::Test`] with the step, its place in the recipe, what was expected, what came instead and where the log
-    /// is; [`Kind::Interrupted`]; [`Kind::Host`] where the machine cannot be watched.
-    pub fn play(&self, emulator: Emulator, cancel: &Cancel, watch: &dyn Watch) -> Result<Report> {
+    /// The report's failure is [`Kind::Test`] with the step, its place in the recipe, what was expected, what came instead
+    /// and where the log is; [`Kind::Interrupted`]; [`Kind::Host`] where the machine cannot be watched.
+    pub fn play(&self, emulator: Emulator, cancel: &Cancel, watch: &dyn Watch) -> Report {
         let begun = Instant::now();
         let mut console = Console::new(emulator, self.fail.clone(), self.limit(self.recipe.test.timeout), cancel);
         console.on_output(|bytes| watch.output(bytes));
-        let mut passed = Vec::new();
+        let mut played = Vec::new();
+        let mut failure = None;
         let count = self.steps.len();
         for (index, (step, action)) in self.steps.iter().enumerate() {
             let (number, what) = (index + 1, describe(action));
+            if failure.is_some() {
+                played.push(Played { what, took: Duration::ZERO, outcome: Outcome::Skipped });
+                continue;
+            }
             watch.begins(number, count, &what);
             let started = Instant::now();
-            if let Err(stop) = self.act(&mut console, action, self.limit(step.within)) {
-                return Err(self.failure(&mut console, number, step, &what, stop));
-            }
+            let acted = self.act(&mut console, action, self.limit(step.within));
             let took = started.elapsed();
-            watch.passed(number, count, &what, took);
-            passed.push((what, took));
+            let outcome = if acted.is_ok() { Outcome::Passed } else { Outcome::Failed };
+            match acted {
+                Ok(()) => watch.passed(number, count, &what, took),
+                Err(stop) => failure = Some(self.failure(&mut console, number, step, &what, stop)),
+            }
+            played.push(Played { what, took, outcome });
         }
-        Ok(Report { steps: passed, took: begun.elapsed() })
+        let tail = if failure.is_some() { console.last_lines(TAIL_LINES) } else { Vec::new() };
+        Report { steps: played, took: begun.elapsed(), failure, tail }
     }
 
     fn act(&self, console: &mut Console<'_>, action: &Action, within: Duration) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use crate::delivery::{SERIAL_LOG, SERIAL_LOG_BEFORE};
 use crate::error::{Error, Result};
 
 /// `serial.log` in a recipe's folder.
@@ -22,10 +23,10 @@ impl SerialLog {
     /// # Errors
     /// [`crate::error::Kind::Host`] with the path.
     pub fn create(folder: &Path, title: &str) -> Result<SerialLog> {
-        let path = folder.join("serial.log");
+        let path = folder.join(SERIAL_LOG);
         let wrap = |source| Error::io(format!("cannot write {}", path.display()), source);
         std::fs::create_dir_all(folder).map_err(wrap)?;
-        match std::fs::rename(&path, folder.join("serial.log.1")) {
+        match std::fs::rename(&path, folder.join(SERIAL_LOG_BEFORE)) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(wrap(error)),
             _ => {}
         }

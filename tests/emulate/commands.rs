@@ -103,6 +103,115 @@ fn a_test_that_fails_ends_in_1_and_shows_the_line() {
     wait_for_end(wait_for_pid(&place.path("pid")));
 }
 
+/// Gives the place's artifacts a manifest, as a build does.
+fn with_manifest(place: &Place) -> serde_json::Value {
+    use xenbuild::delivery::{self, Artifact, Document, Name, Recipe, document};
+    use xenbuild::plan::Role;
+    use xenbuild::step::Digest;
+    let artifact = |(name, role): (&str, Role)| {
+        let content = std::fs::read(place.path("out/fixture").join(name)).unwrap();
+        let (name, sha256) = (Name::new(name).unwrap(), Digest::of(&content));
+        let (bytes, step) = (content.len() as u64, "step".to_owned());
+        Artifact { name, role, bytes, sha256, step, key: sha256, inputs: Vec::new() }
+    };
+    let document = Document {
+        version: document::VERSION,
+        xenbuild: "0".into(),
+        recipe: Recipe { name: "fixture".into(), ..Recipe::default() },
+        artifacts: [("fixture.axf", Role::Boot), ("rootfs.img", Role::Filesystem)].map(artifact).to_vec(),
+        inputs: Default::default(),
+        test: None,
+    };
+    delivery::write(&place.path("out/fixture"), &document).unwrap();
+    manifest(place)
+}
+
+fn manifest(place: &Place) -> serde_json::Value {
+    serde_json::from_slice(&std::fs::read(place.path("out/fixture/manifest.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn results_are_kept_with_the_artifacts_and_vouched_for_until_the_next_run() {
+    let place = Place::new(GOOD);
+    let before = with_manifest(&place);
+    let verified = || {
+        let output = place.output(&["verify", "out/fixture"]);
+        (output.status.code(), text(&output.stdout))
+    };
+    let output = place.output(&["test", "--no-build", "--junit", "results/mine.xml", "fixture.toml"]);
+    assert_eq!(output.status.code(), Some(6), "a folder that is not there: {}", text(&output.stderr));
+    std::fs::create_dir(place.path("results")).unwrap();
+    let output = place.output(&["test", "--no-build", "--junit", "results/mine.xml", "fixture.toml"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let junit = text(&std::fs::read(place.path("out/fixture/junit.xml")).unwrap());
+    assert!(junit.contains(" name=\"fixture\" ") && junit.contains(" tests=\"4\" failures=\"0\" "), "{junit}");
+    assert_eq!(text(&std::fs::read(place.path("results/mine.xml")).unwrap()), junit);
+    let after = manifest(&place);
+    assert_eq!(after["artifacts"], before["artifacts"]);
+    assert_eq!(after["test"]["passed"], true);
+    let names: Vec<_> = after["test"]["files"].as_array().unwrap().iter().map(|file| &file["name"]).collect();
+    assert_eq!(names, ["junit.xml", "serial.log"]);
+    assert!(verified().1.ends_with("; its test passed\n"), "{:?}", verified());
+    assert!(text(&std::fs::read(place.path("out/fixture/SHA256SUMS")).unwrap()).contains("  serial.log\n"));
+    // The log is part of it.
+    let log = place.path("out/fixture/serial.log");
+    let whole = std::fs::read(&log).unwrap();
+    std::fs::write(&log, [&whole[..], b"x"].concat()).unwrap();
+    assert_eq!(verified().0, Some(4));
+    // Another run, whose test fails: its results take the place of the first.
+    let qemu =
+        std::fs::read_to_string(place.path("qemu")).unwrap().replace("Xen version", "Kernel panic \\001\\033[2J");
+    std::fs::write(place.path("qemu"), qemu).unwrap();
+    let output = place.output(&["test", "--no-build", "fixture.toml"]);
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    assert!(verified().1.ends_with("; its test failed\n"), "{:?}", verified());
+    let junit = text(&std::fs::read(place.path("out/fixture/junit.xml")).unwrap());
+    assert!(junit.contains(" failures=\"1\" errors=\"0\" skipped=\"3\" "), "{junit}");
+    assert!(!junit.contains('\u{1}') && !junit.contains('\u{1b}'), "{junit:?}");
+    // One that is interrupted leaves none, and nothing that claims to be some.
+    std::fs::write(
+        place.path("qemu"),
+        format!("#!/bin/sh\necho $$ >{}\nexec sleep 60\n", place.path("pid2").display()),
+    )
+    .unwrap();
+    let mut command = place.command(&["test", "--no-build", "fixture.toml"]);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for_pid(&place.path("pid2"));
+    assert_eq!(manifest(&place), before, "while it runs, too");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(manifest(&place), before);
+    assert!(!place.path("out/fixture/junit.xml").exists());
+    assert!(verified().1.ends_with(": all as they were made\n"), "{:?}", verified());
+}
+
+#[test]
+fn results_are_not_kept_with_artifacts_that_were_not_tested() {
+    let place = Place::new(GOOD);
+    with_manifest(&place);
+    // While the machine runs, another build puts its artifacts in place.
+    let folder = place.path("out/fixture");
+    let meddle = format!("sed -i s/fixture/other/ {}/manifest.json", folder.display());
+    let qemu =
+        std::fs::read_to_string(place.path("qemu")).unwrap().replace("exec script", &format!("{meddle}\nexec script"));
+    std::fs::write(place.path("qemu"), qemu).unwrap();
+    let output = place.output(&["test", "--no-build", "fixture.toml"]);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert!(err.contains("its results are not kept with them"), "{err}");
+    assert!(!folder.join("junit.xml").exists());
+}
+
+#[test]
+fn a_machine_that_cannot_start_has_results_too() {
+    let place = Place::new(GOOD);
+    std::fs::write(place.path("qemu"), [0x7f, b'E', b'L', b'F', 0]).unwrap();
+    let output = place.output(&["test", "--no-build", "fixture.toml"]);
+    assert_ne!(output.status.code(), Some(0));
+    let junit = text(&std::fs::read(place.path("out/fixture/junit.xml")).unwrap());
+    assert!(junit.contains(" errors=\"1\" ") || junit.contains(" failures=\"1\" "), "{junit}");
+}
+
 #[test]
 fn run_without_a_terminal_plays_the_test_and_shows_the_console() {
     let place = Place::new(GOOD);
@@ -123,6 +232,9 @@ fn machines_read_json() {
         text(&output.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let count = |event: &str| events.iter().filter(|message| message["event"] == event).count();
     assert_eq!((count("test-step-begins"), count("test-step-passed"), count("test-passed")), (4, 4, 1));
+    let output = Place::new("exit 3").output(&["--message-format=json", "test", "--no-build", "fixture.toml"]);
+    let last: serde_json::Value = serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["recipe"]), (&"test-failed".into(), &"fixture".into()));
 }
 
 #[test]

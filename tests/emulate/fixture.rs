@@ -120,5 +120,5 @@ pub fn start(command: &CommandLine, folder: &Path, qmp: bool) -> Emulator {
 /// Plays a dialogue against a script.
 pub fn play(folder: &Path, machine: &str, recipe: &Recipe) -> Result<Report> {
     let emulator = start(&script(folder, machine), folder, false);
-    Dialogue::compile(recipe)?.play(emulator, &Cancel::default(), &Nobody)
+    Dialogue::compile(recipe)?.play(emulator, &Cancel::default(), &Nobody).passed()
 }
