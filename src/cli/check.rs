@@ -6,7 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::Global;
+use bootwrap::layout::{MemoryMap, Placed, Range};
+use serde_json::{Value, json};
+
+use super::{Global, MessageFormat};
 use crate::emulate::command::find_program;
 use crate::emulate::{model, qemu};
 use crate::error::{Error, Kind, Result};
@@ -21,7 +24,7 @@ use crate::task::Cancel;
 /// Reads the recipe, looks at every local file and folder that it names, compares hashes, reads the headers of local
 /// kernels, compiles the device tree, plans all steps, and looks for the program that running it will need. Prints the
 /// memory map of the boot artifact, proven, as far as what is in it is there: local, in the cache, or from the last
-/// build. Tells all that is wrong at once; makes nothing, and asks no network.
+/// build; with --message-format=json, as an object. Tells all that is wrong at once; makes nothing, and asks no network.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -47,10 +50,17 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     if !wrong.is_empty() {
         return Err(recipe.join(wrong));
     }
-    if !global.quiet {
-        if let Some(warning) = programs(&recipe) {
-            eprintln!("warning: {warning}");
+    if !global.quiet
+        && let Some(warning) = programs(&recipe)
+    {
+        eprintln!("warning: {warning}");
+    }
+    if global.message_format == MessageFormat::Json {
+        if let Some(preview) = &preview {
+            super::print(format_args!("{}\n", as_json(preview)))?;
         }
+        super::print(format_args!("{}\n", json!({ "event": "checked", "recipe": recipe.name })))?;
+    } else if !global.quiet {
         if let Some(preview) = &preview {
             show(preview)?;
         }
@@ -80,6 +90,29 @@ fn show(preview: &Preview) -> Result<()> {
         super::print(format_args!("{gap}\n"))?;
     }
     Ok(())
+}
+
+/// Returns the same as an event: addresses and lengths are numbers.
+fn as_json(preview: &Preview) -> Value {
+    let Preview { artifact, map, missing, last, doubt } = preview;
+    let range = |range: &Range| json!({ "start": range.start, "bytes": range.size_bytes });
+    let placed = |placed: &Placed| {
+        let Placed { name, range, file_bytes, fixed } = placed;
+        json!({
+            "name": name, "start": range.start, "bytes": range.size_bytes, "file-bytes": file_bytes, "fixed": fixed,
+        })
+    };
+    let map = map.as_ref().map(|MemoryMap { banks, reserved, placed: all }| {
+        json!({
+            "memory": banks.iter().map(range).collect::<Vec<_>>(),
+            "reserved": reserved.iter().map(range).collect::<Vec<_>>(),
+            "placed": all.iter().map(placed).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "event": "memory-map", "artifact": artifact, "map": map,
+        "not-made-yet": missing, "to-be-made-again": last, "doubt": doubt,
+    })
 }
 
 /// What a local path has to be.

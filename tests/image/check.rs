@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::bench::{Bench, image};
+use crate::bench::{Bench, events, image};
 
 #[track_caller]
 fn wrong(bench: &Bench, code: i32, parts: &[&str]) -> String {
@@ -109,6 +109,31 @@ fn the_memory_map_is_printed_as_image_writes_it() {
     let told = bench.run(&["check", "r.toml"]).unwrap();
     assert!(told.contains("\nto be made again: initramfs; as the last build left it, it would not do: "), "{told}");
     assert!(told.contains("is not in memory"), "{told}");
+}
+
+#[test]
+fn programs_read_the_memory_map_as_numbers() {
+    let bench = Bench::new();
+    let check = || events(&bench.run(&["check", "r.toml", "--message-format=json", "-q"]).unwrap());
+    let told = check();
+    assert_eq!(told[0]["event"], "memory-map");
+    assert_eq!(told[0]["not-made-yet"], serde_json::json!(["kernel", "initramfs"]));
+    assert_eq!(told[1], serde_json::json!({ "event": "checked", "recipe": "r" }));
+    bench.build();
+    let told = check();
+    let map = &told[0]["map"];
+    assert_eq!(map["memory"], serde_json::json!([{ "start": 0x4000_0000, "bytes": 1 << 30 }]));
+    // The same as in the table for people.
+    let table = fs::read_to_string(bench.path("out/r/memory-map.txt")).unwrap();
+    let placed = map["placed"].as_array().unwrap();
+    assert_eq!(placed.len(), 5, "{map}");
+    for part in placed {
+        let (start, bytes) = (part["start"].as_u64().unwrap(), part["bytes"].as_u64().unwrap());
+        let range = format!("{start:#012x}..{:#012x}", start + bytes);
+        let name = part["name"].as_str().unwrap();
+        assert!(table.lines().any(|line| line.contains(&range) && line.contains(name)), "{part}\n{table}");
+    }
+    assert_eq!((&told[0]["not-made-yet"], &told[0]["doubt"]), (&serde_json::json!([]), &serde_json::json!(null)));
 }
 
 #[test]
