@@ -43,7 +43,7 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     if let Some(recipe) = &args.recipe {
         let stem = recipe.file_stem().unwrap_or_default().to_string_lossy();
         let name = match &args.variant {
-            Some(variant) => format!("{stem}-{variant}"),
+            Some(variant) => format!("{stem}@{variant}"),
             None => stem.into_owned(),
         };
         doomed.retain(|folder| folder.file_name().is_some_and(|folder| folder.to_string_lossy() == name));

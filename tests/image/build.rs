@@ -151,6 +151,8 @@ fn variants_have_folders_of_their_own_and_share_the_cache() {
         bench.run(&["image", "r.toml", "--variant", "three", "--message-format=json"]).map(|out| ran(&out)),
         Ok(vec![])
     );
+    assert_eq!(bench.run(&["clean", "r.toml", "--variant", "three"]).as_deref(), Ok("removed out/r@three\n"));
+    assert!(bench.path("out/r-three/xen").exists());
 }
 
 #[test]
