@@ -50,6 +50,7 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	set -e; for variant in one-cpu four-cpus cortex-a53 cortex-a72; do \
 	  $(XENBUILD) test tests/data/hypervisor/dom0.toml --variant $$variant; done
 	$(XENBUILD) test recipes/from-source.toml
+	! grep -l '$(CURDIR)' out/from-source/Image out/from-source/xen out/from-source/xen-syms
 	$(XENBUILD) test recipes/from-source.toml --variant defconfig
 
 bench: setup-bench xenbuild       ## beside the tools a user would pick instead: ratios, in one run

@@ -11,7 +11,7 @@
 //! - [`delivery`]: what is handed on with the artifacts: manifest and checksums, and their verification.
 //! - [`fetch`]: packages from the network, verified and locked; the only place that knows the network.
 //! - [`mod@file`]: files, hashed, read within a limit, replaced in one step.
-//! - [`stub`]: the EL3 program that xenbuild carries.
+//! - [`carried`]: the programs for bare metal that xenbuild carries.
 //! - [`flash`]: writes an image to a card and reads it back; the only place that opens devices.
 //! - [`emulate`]: boots an image and talks to its console; starts QEMU.
 //! - [`cli`]: the command line; the only place that knows clap, indicatif and the terminal.

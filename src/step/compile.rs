@@ -94,7 +94,7 @@ impl Kind for Compile {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn describe(&self, description: &mut Description) {
@@ -204,9 +204,12 @@ impl<'a> Build<'a> {
         self.host.run(&call, self.workspace.task)
     }
 
-    /// Maps this host's paths to what they are below the tree.
+    /// Maps this host's paths to what they are below the tree. Debug information names the folders themselves, too: what
+    /// they are called would go into a build id.
     fn path_flags(&self) -> String {
-        format!("-ffile-prefix-map={}/= -ffile-prefix-map={}/=", self.source.display(), self.objects.display())
+        // Of several that fit, the compiler takes the last.
+        let map = |path: &Path| format!("-ffile-prefix-map={0}=. -ffile-prefix-map={0}/=", path.display());
+        format!("{} {}", map(&self.source), map(&self.objects))
     }
 
     /// Configures: what make begins with, the fragments and values on top; and makes sure that all of it came out.

@@ -17,14 +17,14 @@ olddefconfig:
 $(O)/%.o: %.c
 	@echo "  CC      $*.o"
 	@echo $* >> $(O)/compiled
-	@$(CROSS_COMPILE)gcc $(KCFLAGS) '-DSTAMP="$(KBUILD_BUILD_TIMESTAMP)"' -c $(CURDIR)/$< -o $@
+	@cd $(O) && $(CROSS_COMPILE)gcc -g $(KCFLAGS) '-DSTAMP="$(KBUILD_BUILD_TIMESTAMP)"' -c $(CURDIR)/$< -o $@
 Image.gz: $(O)/one.o $(O)/two.o
 	@mkdir -p $(boot)
 	@cat header.bin > $(boot)/Image
 	@for part in one two; do $(CROSS_COMPILE)objcopy -O binary -j .rodata $(O)/$$part.o $(O)/$$part.bin || exit 1; done
 	@cat $(O)/one.bin $(O)/two.bin | dd of=$(boot)/Image bs=1 seek=4096 conv=notrunc status=none
 	@gzip -nc $(boot)/Image > $(boot)/Image.gz
-	@cp $(O)/.config $(O)/System.map
+	@cat $(O)/one.o $(O)/two.o | sha256sum > $(O)/System.map
 modules dtbs:
 modules_install:
 	@mkdir -p $(INSTALL_MOD_PATH)/lib/modules/1.0
