@@ -9,7 +9,7 @@
 //! [`Plan::new`] places everything; errors show the whole table as text. [`Plan::write`] writes it, holes left out.
 //! Sectors are 512 bytes: what SD cards, eMMC user areas and disks of virtual machines have.
 //!
-//! The other way round, [`table_read`], [`signature`] and [`bmap_read`] tell what stands on a disk from its bytes, and
+//! The other way round, [`table`], [`signature`] and [`bmap`] tell what stands on a disk from its bytes, and
 //! [`grow`] fits an image to a larger device.
 
 mod error;
@@ -18,15 +18,14 @@ mod guid;
 mod layout;
 mod mbr;
 mod plan;
-mod table;
+mod region;
 mod types;
 mod write;
 
 pub mod bmap;
-pub mod bmap_read;
 pub mod grow;
 pub mod signature;
-pub mod table_read;
+pub mod table;
 
 use std::fmt;
 use std::sync::Arc;
@@ -179,16 +178,4 @@ pub struct Gap {
     pub offset: u64,
     /// What it holds.
     pub content: Content,
-}
-
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    u16::from_le_bytes(bytes[at..at + 2].try_into().expect("two bytes"))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }

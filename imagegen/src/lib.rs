@@ -8,6 +8,7 @@ pub mod disk;
 pub mod ext;
 pub mod fat;
 mod image_error;
+mod little_endian;
 pub mod modules;
 pub mod package;
 pub mod patch;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use imagegen::disk::ReadAt;
 use imagegen::disk::signature::{self, Signature};
-use imagegen::disk::table_read::{self, Partition, Table, TableError};
+use imagegen::disk::table::{self, Partition, Table, TableError};
 
 use super::show_bytes;
 
@@ -40,7 +40,7 @@ impl Contents {
     /// Its first sectors cannot be read. What lies deeper and cannot be read is taken as unknown.
     pub fn of(disk: &mut ReadAt<'_>, name: &str, bytes: u64) -> io::Result<Contents> {
         let mut found = Contents { whole: (name.into(), None), ..Contents::default() };
-        match table_read::read(disk, bytes) {
+        match table::read(disk, bytes) {
             Ok(table) => found.table = table,
             Err(TableError::Io(error)) => return Err(error),
             Err(TableError::Corrupt(reason)) => found.damage = Some(reason),
@@ -49,11 +49,12 @@ impl Contents {
             found.whole.1 = signature::identify(disk, bytes).unwrap_or_default();
         }
         let partitions = found.table.iter().flat_map(|table| &table.partitions);
-        for Partition { number, range, kind, .. } in partitions {
+        for partition in partitions {
+            let Partition { number, range, .. } = partition;
             let length = range.end.min(bytes).saturating_sub(range.start);
             let mut part = |at: u64, buffer: &mut [u8]| disk(range.start + at, buffer);
             let known =
-                if kind.is_extended() || length == 0 { Ok(None) } else { signature::identify(&mut part, length) };
+                if partition.is_extended() || length == 0 { Ok(None) } else { signature::identify(&mut part, length) };
             found.parts.push((partition_name(name, *number), known.unwrap_or_default()));
         }
         Ok(found)
@@ -88,7 +89,7 @@ impl Contents {
         let width = self.parts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
         let line = |(partition, (name, found)): (&Partition, &(String, Option<Signature>))| {
             let size = show_bytes(partition.range.end - partition.range.start);
-            let what = match (found, partition.kind.name()) {
+            let what = match (found, partition.purpose()) {
                 (Some(found), _) => show(found),
                 (None, Some(kind)) => format!("marked as {kind}, nothing in it that is known"),
                 (None, None) => "nothing that is known".into(),

@@ -8,9 +8,9 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use imagegen::decompress::{self, Compression};
-use imagegen::disk::bmap_read::{self, Bmap};
+use imagegen::disk::bmap::{self, Bmap};
 use imagegen::disk::grow::{Growth, Patch, grow};
-use imagegen::disk::table_read::Table;
+use imagegen::disk::table::Table;
 use rustix::fs::{SeekFrom, seek};
 
 use super::chunk::{ALIGNMENT, Buffer, HEAD_BYTES, Piece, between, boundary, join, pieces};
@@ -486,7 +486,7 @@ pub(super) fn is_zero(bytes: &[u8]) -> bool {
 fn refuse_other_files(path: &Path, start: &[u8]) -> Result<()> {
     let path = path.display();
     let other = |what: &str, hint: &str| Err(Error::new(Kind::Input, format!("{path} is {what}")).hint(hint));
-    if bmap_read::is_bmap(start) {
+    if bmap::is_bmap(start) {
         return other("a block map, not an image", "give the image; a map beside it is found");
     }
     match start {
@@ -513,12 +513,12 @@ fn find_map(image: &Path, choice: &MapChoice) -> Result<Option<(PathBuf, Bmap)>>
         }
     };
     for path in candidates {
-        let bytes = match crate::file::read_limited(&path, bmap_read::SIZE_MAX as u64) {
+        let bytes = match crate::file::read_limited(&path, bmap::SIZE_MAX as u64) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && *choice == MapChoice::Beside => continue,
             Err(error) => return Err(Error::io(format!("cannot read {}", path.display()), error)),
         };
-        let map = bmap_read::read(&bytes)
+        let map = bmap::read(&bytes)
             .map_err(|error| Error::new(Kind::Input, format!("{}: {error}", path.display())))
             .map_err(|error| error.hint("--no-bmap flashes the image without the map"))?;
         return Ok(Some((path, map)));

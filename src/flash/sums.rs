@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use imagegen::disk::bmap_read::Mapped;
+use imagegen::disk::bmap::Mapped;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Kind, Result};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use super::table::Regions;
+use super::region::Regions;
 
 /// Why partitions do not become a disk: everything that is wrong, and where all of it would lie.
 #[derive(Clone, PartialEq, Eq, Debug)]

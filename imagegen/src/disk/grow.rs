@@ -9,10 +9,11 @@
 
 use std::ops::Range;
 
+use super::ReadAt;
 use super::gpt::crc32;
 use super::mbr::PROTECTIVE;
-use super::table_read::{Header, MBR_ENTRY, Partition, Scheme, Table, TableError, corrupt, entries};
-use super::{ReadAt, u32_at};
+use super::table::{Header, MBR_ENTRY, Partition, Table, TableError, corrupt, entries};
+use crate::little_endian::u32_at;
 
 /// Partitions end where the next one could be aligned.
 const ALIGNMENT_BYTES: u64 = 1 << 20;
@@ -45,7 +46,7 @@ pub struct Patch {
 /// # Errors
 /// There is no partition, the device is smaller than the table says, or the image cannot be read.
 pub fn grow(image: &mut ReadAt<'_>, table: &Table, device_bytes: u64) -> Result<Growth, TableError> {
-    let Some(last) = table.partitions.iter().filter(|p| !p.kind.is_extended()).max_by_key(|p| p.range.start) else {
+    let Some(last) = table.partitions.iter().filter(|p| !p.is_extended()).max_by_key(|p| p.range.start) else {
         return corrupt("there is no partition that could grow");
     };
     if device_bytes < table.end_bytes {
@@ -53,9 +54,9 @@ pub fn grow(image: &mut ReadAt<'_>, table: &Table, device_bytes: u64) -> Result<
     }
     let mut first = [0; 512];
     image(0, &mut first)?;
-    match &table.scheme {
-        Scheme::Gpt(header) => gpt(table, header, last, device_bytes, &first),
-        Scheme::Mbr => mbr(image, table, last, device_bytes, &first),
+    match &table.gpt {
+        Some(header) => gpt(table, header, last, device_bytes, &first),
+        None => mbr(image, table, last, device_bytes, &first),
     }
 }
 
@@ -143,7 +144,7 @@ fn mbr(
     first: &[u8; 512],
 ) -> Result<Growth, TableError> {
     let logical = last.number > 4;
-    let outer = table.partitions.iter().find(|partition| logical && partition.kind.is_extended());
+    let outer = table.partitions.iter().find(|partition| logical && partition.is_extended());
     // An entry counts sectors in 32 bits, from its base: a logical one's is its own table, the outer one's is zero.
     let addressable = (u64::from(u32::MAX) * 512).saturating_add(outer.unwrap_or(last).range.start);
     let end = new_end(last, device_bytes.min(addressable));

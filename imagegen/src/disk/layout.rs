@@ -1,6 +1,6 @@
 //! Where everything lies: a pure function of sizes and wishes. Knows no content.
 
-use super::table::{Region, Regions};
+use super::region::{Region, Regions};
 use super::{Options, Partition, SECTOR, Scheme, Size, gpt, mbr};
 
 /// A disk without a given size is a multiple of this: what media with large sectors can take.
@@ -210,7 +210,7 @@ impl Placer<'_> {
         let end = obstacle.map_or(limit, |start| limit.min(start / SECTOR * SECTOR)).max(place.start);
         let needed = content_bytes(&self.partitions[index]);
         if end - place.start < needed.max(SECTOR) {
-            let more = super::table::size(needed.max(SECTOR) - (end - place.start));
+            let more = super::region::size(needed.max(SECTOR) - (end - place.start));
             self.problems.push(format!("{name} needs {more} more than the rest of the disk"));
         }
         Place { end, ..place }

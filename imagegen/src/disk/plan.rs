@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::error::PlanError;
 use super::layout::{self, Fixed, Layout, content_bytes};
-use super::table::{Region, Regions, size};
+use super::region::{Region, Regions, size};
 use super::{Gap, Options, Partition, SECTOR, Scheme, Size, gpt, mbr};
 use crate::tree::Extent;
 

@@ -3,7 +3,8 @@
 
 use std::io;
 
-use super::{ReadAt, u16_at, u32_at, u64_at};
+use super::ReadAt;
+use crate::little_endian::{u16_at, u32_at, u64_at};
 
 /// How much is read from the start: up to Btrfs's superblock and its label.
 const HEAD_BYTES: u64 = 68 << 10;

@@ -76,6 +76,26 @@ impl PartitionType {
     }
 }
 
+impl PartitionType {
+    /// Returns what it is for, where it has a name: of several that share a code, the first.
+    pub fn purpose(&self) -> Option<&'static str> {
+        // Codes that others use and nothing here makes.
+        let other = |code| match code {
+            0x04 | 0x06 | 0x0b => Some("FAT"),
+            0x07 => Some("NTFS or exFAT"),
+            _ => None,
+        };
+        let named = match (self.guid, self.code) {
+            (Some(guid), _) => NAMED.iter().find(|named| named.guid.parse() == Ok(guid)),
+            (None, Some(code)) => {
+                return NAMED.iter().find(|named| named.code == code).map(|named| named.what).or_else(|| other(code));
+            }
+            (None, None) => None,
+        };
+        named.map(|named| named.what)
+    }
+}
+
 impl Named {
     /// Returns it as both tables have it.
     pub fn kind(&self) -> PartitionType {

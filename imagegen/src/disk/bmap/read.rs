@@ -1,4 +1,4 @@
-//! Reads block maps (`.bmap`): which blocks of an image matter, and their checksums; bmap-tools' format 1.4 and 2.0.
+//! Reads block maps, and believes none that contradicts itself.
 
 use std::fmt;
 use std::ops::Range;
