@@ -30,6 +30,7 @@ mod map;
 mod measure;
 mod number;
 mod plan;
+mod read;
 mod size;
 mod superblock;
 mod tables;
@@ -40,6 +41,7 @@ mod xattr;
 pub use crate::image_error::WriteError;
 pub use error::{PlanError, Shortage};
 pub use plan::{Plan, Usage};
+pub use read::Ext;
 pub use version::Version;
 
 /// The size of a block.

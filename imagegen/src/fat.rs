@@ -23,12 +23,14 @@ mod error;
 mod layout;
 mod name;
 mod plan;
+mod read;
 mod table;
 mod write;
 
 pub use crate::image_error::WriteError;
 pub use error::{PlanError, Refusal, Shortage};
 pub use plan::{Plan, Usage, check_label};
+pub use read::Fat;
 
 /// How many bits an entry of the allocation table has.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

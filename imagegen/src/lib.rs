@@ -15,3 +15,4 @@ pub mod patch;
 mod sink;
 mod suggest;
 pub mod tree;
+pub mod volume;

@@ -210,6 +210,11 @@ impl Tree {
         &self.inodes[id.index()]
     }
 
+    /// Returns the inode at a position in the arena, if there is one.
+    pub(crate) fn by_index(&self, index: u64) -> Option<&Inode> {
+        self.inodes.get(usize::try_from(index).ok()?)
+    }
+
     /// Returns an inode's metadata, to change.
     pub fn metadata_mut(&mut self, id: InodeId) -> &mut Metadata {
         &mut self.inodes[id.index()].metadata

@@ -12,24 +12,24 @@ use super::inode::{ATTRIBUTES_AT, INODE_SIZE, put16, put32};
 use super::version::Version;
 
 /// `EXT4_XATTR_MAGIC`.
-const MAGIC: u32 = 0xea02_0000;
+pub(super) const MAGIC: u32 = 0xea02_0000;
 /// How many inodes may share a block (`EXT4_XATTR_REFCOUNT_MAX`).
 pub(super) const REFERENCES_MAX: u32 = 1024;
 /// Bytes of the magic number before an inode's entries (`struct ext4_xattr_ibody_header`).
-const INLINE_HEAD: usize = 4;
+pub(super) const INLINE_HEAD: usize = 4;
 /// Bytes for entries and values in an inode.
 const INLINE_ROOM: usize = INODE_SIZE - ATTRIBUTES_AT - INLINE_HEAD;
 /// Bytes of a block's header (`struct ext4_xattr_header`).
-const BLOCK_HEAD: usize = 32;
+pub(super) const BLOCK_HEAD: usize = 32;
 /// Bytes of an entry before its name (`struct ext4_xattr_entry`).
-const ENTRY_HEAD: usize = 16;
+pub(super) const ENTRY_HEAD: usize = 16;
 /// Bytes of the null word after the last entry.
 const END: usize = 4;
 
 /// The name spaces the format has numbers for.
-const SPACES: [(&[u8], u8); 3] = [(b"user.", 1), (b"trusted.", 4), (b"security.", 6)];
+pub(super) const SPACES: [(&[u8], u8); 3] = [(b"user.", 1), (b"trusted.", 4), (b"security.", 6)];
 /// The two names that are a number as a whole, and hold access-control lists.
-const LISTS: [(&[u8], u8); 2] = [(b"system.posix_acl_access", 2), (b"system.posix_acl_default", 3)];
+pub(super) const LISTS: [(&[u8], u8); 2] = [(b"system.posix_acl_access", 2), (b"system.posix_acl_default", 3)];
 
 /// The attributes of one inode as they are written.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -222,6 +222,28 @@ fn access_list(value: &[u8]) -> Result<Vec<u8>, &'static str> {
     Ok(out)
 }
 
+/// Translates an access-control list from the form on disk into that of `getxattr(2)`; `None` if it is none.
+pub(super) fn access_list_from_disk(value: &[u8]) -> Option<Vec<u8>> {
+    let (head, mut rest) = value.split_first_chunk::<4>()?;
+    if *head != [1, 0, 0, 0] {
+        return None;
+    }
+    let mut out = vec![2, 0, 0, 0];
+    while let Some((entry, behind)) = rest.split_first_chunk::<4>() {
+        out.extend_from_slice(entry);
+        // Those of a named user or group have an id.
+        if matches!(entry[..2], [0x02 | 0x08, 0]) {
+            let (id, behind) = behind.split_first_chunk::<4>()?;
+            out.extend_from_slice(id);
+            rest = behind;
+        } else {
+            out.extend_from_slice(&[0xff; 4]);
+            rest = behind;
+        }
+    }
+    rest.is_empty().then_some(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -304,6 +326,8 @@ mod tests {
         let on_wire = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x07\0\xe8\x03\0\0\x04\0\x04\0\xff\xff\xff\xff\x10\0\x07\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff";
         let on_disk = b"\x01\0\0\0\x01\0\x06\0\x02\0\x07\0\xe8\x03\0\0\x04\0\x04\0\x10\0\x07\0\x20\0\x04\0";
         assert_eq!(access_list(on_wire).unwrap(), on_disk);
+        assert_eq!(access_list_from_disk(on_disk).unwrap(), on_wire);
+        assert_eq!(access_list_from_disk(&on_disk[..on_disk.len() - 1]), None);
         assert_eq!(access_list(b"\x02\0\0\0").unwrap(), b"\x01\0\0\0");
         for bad in [&b""[..], b"\x01\0\0\0", b"\x02\0\0\0\x01\0\x06\0", b"\x02\0\0\0\x03\0\x06\0\xff\xff\xff\xff"] {
             assert!(access_list(bad).is_err());

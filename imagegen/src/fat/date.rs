@@ -33,15 +33,35 @@ impl Moment {
     }
 }
 
+/// Returns the time that a date and a time of an entry say; 1970 for those that are no day, such as 0.
+pub(super) fn timestamp(date: u16, time: u16) -> Timestamp {
+    let (year, month, day) = (i64::from(date >> 9) + 1980, usize::from(date >> 5 & 15), i64::from(date & 31));
+    let (hour, minute, second) = (i64::from(time >> 11), i64::from(time >> 5 & 63), i64::from(time & 31) * 2);
+    if !(1..=12).contains(&month) || !(1..=lengths(year)[month - 1]).contains(&day) {
+        return Timestamp::default();
+    }
+    let leap_days = (1980..year).filter(|&year| is_leap(year)).count() as i64;
+    let days = (year - 1980) * 365 + leap_days + lengths(year)[..month - 1].iter().sum::<i64>() + day - 1;
+    Timestamp { seconds: FIRST + days * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second, nanoseconds: 0 }
+}
+
+fn is_leap(year: i64) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+}
+
+/// Returns the days of the year's months.
+fn lengths(year: i64) -> [i64; 12] {
+    [31, 28 + i64::from(is_leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
+}
+
 /// Returns year, month and day of a day since 1970, of the years this file serves.
 fn civil(mut day: i64) -> (i64, i64, i64) {
-    let leap = |year: i64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
     let mut year = 1970;
-    while day >= 365 + i64::from(leap(year)) {
-        day -= 365 + i64::from(leap(year));
+    while day >= 365 + i64::from(is_leap(year)) {
+        day -= 365 + i64::from(is_leap(year));
         year += 1;
     }
-    let lengths = [31, 28 + i64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let lengths = lengths(year);
     let mut month = 0;
     while day >= lengths[month] {
         day -= lengths[month];
@@ -66,6 +86,17 @@ mod tests {
         assert_eq!(at(951_782_399, 0), (2000, 2, 28, 23, 59, 58, 100));
         assert_eq!(at(951_782_400, 0), (2000, 2, 29, 0, 0, 0, 0));
         assert_eq!(at(4_107_542_400, 0), (2100, 3, 1, 0, 0, 0, 0));
+    }
+
+    #[test]
+    fn days_come_back_to_two_seconds() {
+        for seconds in [FIRST, 951_782_399, 951_782_400, 1_600_000_000, 4_107_542_400, LAST - 1] {
+            let moment = Moment::new(Timestamp { seconds, nanoseconds: 0 });
+            assert_eq!(timestamp(moment.date, moment.time).seconds, seconds / 2 * 2);
+        }
+        for (date, time) in [(0, 0), (0x21 | 13 << 5, 0), (2 << 5 | 30, 0)] {
+            assert_eq!(timestamp(date, time), Timestamp::default());
+        }
     }
 
     #[test]

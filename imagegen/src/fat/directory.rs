@@ -8,14 +8,14 @@ use crate::tree::Timestamp;
 
 const ENTRY_BYTES: usize = super::layout::ENTRY as usize;
 /// Bits of `DIR_Attr`.
-const VOLUME_LABEL: u8 = 0x08;
-const DIRECTORY: u8 = 0x10;
+pub(super) const VOLUME_LABEL: u8 = 0x08;
+pub(super) const DIRECTORY: u8 = 0x10;
 const ARCHIVE: u8 = 0x20;
-const LONG_NAME: u8 = 0x0f;
+pub(super) const LONG_NAME: u8 = 0x0f;
 /// Marks the slot with a long name's end, which comes first.
-const LAST_SLOT: u8 = 0x40;
+pub(super) const LAST_SLOT: u8 = 0x40;
 /// Where in a slot its 13 units are.
-const UNIT_PLACES: [usize; SLOT_UNITS] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
+pub(super) const UNIT_PLACES: [usize; SLOT_UNITS] = [1, 3, 5, 7, 9, 14, 16, 18, 20, 22, 24, 28, 30];
 
 /// What an entry says besides its name.
 #[derive(Clone, Copy)]
@@ -74,7 +74,7 @@ impl<'a> Builder<'a> {
 
     fn slots(&mut self, name: &Name, text: &str) {
         let units: Vec<u16> = text.encode_utf16().collect();
-        let sum = name.short.iter().fold(0_u8, |sum, &byte| sum.rotate_right(1).wrapping_add(byte));
+        let sum = checksum(&name.short);
         let count = units.len().div_ceil(SLOT_UNITS);
         for number in (0..count).rev() {
             let mut slot = [0; ENTRY_BYTES];
@@ -114,6 +114,11 @@ impl<'a> Builder<'a> {
         entry[28..32].copy_from_slice(&facts.size.to_le_bytes());
         self.bytes.extend_from_slice(&entry);
     }
+}
+
+/// Returns what binds the slots of a long name to their entry's short one.
+pub(super) fn checksum(short: &[u8; 11]) -> u8 {
+    short.iter().fold(0, |sum, &byte| sum.rotate_right(1).wrapping_add(byte))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ const UNITS_MAX: usize = 255;
 /// What short names may hold besides letters and digits.
 const SHORT_MARKS: &[u8] = b"$%'-_@~`!(){}^#&";
 /// Bits of `DIR_NTRes`: the base, or the extension, is to be shown in lower case.
-const LOWER_BASE: u8 = 0x08;
-const LOWER_EXTENSION: u8 = 0x10;
+pub(super) const LOWER_BASE: u8 = 0x08;
+pub(super) const LOWER_EXTENSION: u8 = 0x10;
 
 /// An entry's name as its directory holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -10,3 +10,5 @@ mod oracle;
 mod random;
 mod sources;
 mod trees;
+#[path = "../support/volume.rs"]
+mod volume;

@@ -8,11 +8,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 
-use imagegen::ext::{Options, Plan, Version};
+use imagegen::archive::slice::FileSlice;
+use imagegen::ext::{Ext, Options, Plan, Version};
 use imagegen::tree::{InodeId, Kind, Source, Timestamp, Tree};
+use imagegen::volume::Volume;
 use rustix::fs::SeekFrom;
 use tempfile::TempDir;
+
+use crate::volume;
 
 /// All there are.
 pub const VERSIONS: [Version; 3] = [Version::Ext2, Version::Ext3, Version::Ext4];
@@ -57,6 +62,7 @@ pub fn check_one(tree: &Tree, options: &Options) -> Image {
     let image = image(tree, options);
     fsck(&image.path);
     reader(tree, &image.path, options);
+    ourselves(tree, &image.path, options);
     mounted(&image, true, |root| compare(tree, root, options));
     image
 }
@@ -289,5 +295,24 @@ pub fn reader(tree: &Tree, image: &Path, options: &Options) {
             }
             _ => assert!(!found.is_dir() && !found.is_symlink()),
         }
+    });
+}
+
+/// Reads the image with our own eyes: everything but nothing else comes back.
+pub fn ourselves(tree: &Tree, image: &Path, options: &Options) {
+    let file = Arc::new(File::open(image).unwrap());
+    let length = file.metadata().unwrap().len();
+    let volume = Ext::open(Arc::new(FileSlice::new(file, 0, length))).unwrap();
+    assert_eq!((volume.format(), volume.label()), (options.version.name(), options.label.clone()));
+    let mut names: BTreeMap<InodeId, u32> = BTreeMap::new();
+    tree.walk(|_, id| *names.entry(id).or_default() += 1);
+    volume::compare(tree, &volume, |step, id| {
+        let (found, mut expected) = (&step.node, tree.inode(id).metadata.clone());
+        if options.clamp_times {
+            expected.mtime = expected.mtime.min(Timestamp { seconds: options.epoch, nanoseconds: 0 });
+        }
+        assert_eq!(found.metadata, expected, "{}", step.path.escape_ascii());
+        assert!(found.kind.is_directory() || found.links == names[&id], "{}: links", step.path.escape_ascii());
+        assert!(found.allocated_bytes.is_multiple_of(u64::from(options.block_size.bytes())));
     });
 }

@@ -7,3 +7,5 @@ mod limits;
 mod oracle;
 mod random;
 mod trees;
+#[path = "../support/volume.rs"]
+mod volume;

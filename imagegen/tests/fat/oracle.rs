@@ -10,9 +10,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use imagegen::fat::{Options, Plan, Width};
+use imagegen::archive::slice::FileSlice;
+use imagegen::fat::{Fat, Options, Plan, Width};
 use imagegen::tree::{Kind, Metadata, Timestamp, Tree};
+use imagegen::volume::Volume;
 use tempfile::TempDir;
+
+use crate::volume;
 
 /// An image on disk, deleted with its folder.
 pub struct Image {
@@ -93,9 +97,28 @@ pub fn image(tree: &Tree, options: &Options) -> Image {
 pub fn check(tree: &Tree, options: &Options) -> Image {
     let image = image(tree, options);
     fsck(&image.path);
+    ourselves(tree, &image.path, options);
     mtools(tree, &image);
     mounted(tree, &image);
     image
+}
+
+/// Reads the image with our own eyes: names, content and times come back.
+pub fn ourselves(tree: &Tree, image: &Path, options: &Options) {
+    let file = Arc::new(File::open(image).unwrap());
+    let length = file.metadata().unwrap().len();
+    let volume = Fat::open(Arc::new(FileSlice::new(file, 0, length))).unwrap();
+    assert_eq!(volume.label(), options.label);
+    volume::compare(tree, &volume, |step, id| {
+        let mut expected = tree.inode(id).metadata.mtime;
+        if options.clamp_times {
+            expected = expected.min(Timestamp { seconds: options.epoch, nanoseconds: 0 });
+        }
+        // The root has no entry that could say one.
+        if !step.path.is_empty() {
+            assert_eq!(step.node.metadata.mtime, volume::in_steps_of_two(expected), "{}", step.path.escape_ascii());
+        }
+    });
 }
 
 /// Runs a tool; `None`, announced, if it is not installed.
