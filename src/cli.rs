@@ -10,13 +10,19 @@ use clap::{Parser, Subcommand, ValueEnum};
 use crate::error::{Error, Kind, Result};
 
 mod cache;
+mod cat;
 mod check;
 mod child;
 mod clean;
+mod cp;
+mod diff;
+mod du;
 mod explain;
 mod flash;
 mod image;
 mod lock;
+mod look;
+mod ls;
 mod machine;
 mod plan;
 pub mod progress;
@@ -37,10 +43,12 @@ Examples:
   xenbuild show --resolved recipe.toml           every value, and where it comes from
   xenbuild verify out/tutorial                   is everything there, and as it was made?
   xenbuild flash out/card/sd.img /dev/sdb        write a card, read it back, and compare
+  xenbuild ls -l out/card/sd.img:2:/boot         what is in an image
+  xenbuild diff old/sd.img out/card/sd.img       what changed, down to the file and its mode
 
 Exit codes:
     0  done
-    1  the recipe's test failed
+    1  the recipe's test failed, or what `diff` compares differs
     2  the command line, or an environment variable, is wrong
     3  the recipe is wrong, or something it names is missing
     4  an input is not what it should be: a hash, a signature, an archive, a kernel
@@ -158,6 +166,11 @@ enum Command {
     Cache(cache::Args),
     Flash(flash::Args),
     Verify(verify::Args),
+    Ls(ls::Args),
+    Cat(cat::Args),
+    Cp(cp::Args),
+    Du(du::Args),
+    Diff(diff::Args),
     #[command(name = child::NAME, hide = true)]
     Child(child::Args),
 }
@@ -180,6 +193,11 @@ pub fn main() -> ExitCode {
         Command::Cache(args) => cache::run(&cli.global, args),
         Command::Flash(args) => flash::run(&cli.global, args),
         Command::Verify(args) => verify::run(&cli.global, args),
+        Command::Ls(args) => ls::run(&cli.global, args),
+        Command::Cat(args) => cat::run(&cli.global, args),
+        Command::Cp(args) => cp::run(&cli.global, args),
+        Command::Du(args) => du::run(&cli.global, args),
+        Command::Diff(args) => diff::run(&cli.global, args),
         Command::Child(args) => child::run(args),
     };
     match result {

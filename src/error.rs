@@ -33,7 +33,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Returns the process's exit code: listed in the README and in `--help`.
+    /// Returns the process's exit code: listed in the README and in `--help`. `diff` ends with 1, too, where it finds
+    /// something, as everybody's does.
     pub fn exit_code(self) -> u8 {
         match self {
             Kind::Test => 1,

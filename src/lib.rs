@@ -13,6 +13,7 @@
 //! - [`mod@file`]: files, hashed, read within a limit, replaced in one step.
 //! - [`carried`]: the programs for bare metal that xenbuild carries.
 //! - [`flash`]: writes an image to a card and reads it back; the only place that opens devices.
+//! - [`look`]: looks into disks, file systems and archives, and compares them.
 //! - [`emulate`]: boots an image and talks to its console; starts QEMU.
 //! - [`cli`]: the command line; the only place that knows clap, indicatif and the terminal.
 
@@ -27,6 +28,7 @@ pub mod error;
 pub mod fetch;
 pub mod file;
 pub mod flash;
+pub mod look;
 pub mod plan;
 pub mod recipe;
 pub mod run;

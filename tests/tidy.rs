@@ -155,13 +155,20 @@ fn words_stand_where_they_belong() {
                 continue;
             }
             for (number, line) in non_test_lines(&text) {
-                for word in rule.words.iter().filter(|word| line.contains(**word)) {
+                for word in rule.words.iter().filter(|word| says(line, word)) {
                     broken.push(format!("{path}:{number}: `{word}`: {}", rule.because));
                 }
             }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+/// Says whether a line holds a word, and not only a longer one that begins with it.
+fn says(line: &str, word: &str) -> bool {
+    let goes_on = |letter: char| letter.is_alphanumeric() || letter == '_';
+    let open = word.ends_with(goes_on);
+    line.match_indices(word).any(|(at, _)| !open || !line[at + word.len()..].starts_with(goes_on))
 }
 
 #[test]

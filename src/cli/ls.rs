@@ -1,0 +1,126 @@
+//! `xenbuild ls`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use imagegen::volume::show;
+
+use super::look::{ADDRESSES, Words};
+use super::progress::show_bytes;
+use super::{Global, MessageFormat};
+use crate::error::Result;
+use crate::look::list::{Block, Options, list};
+use crate::look::open::Disk;
+use crate::look::show::{facts_json, long, partition_json, row_json, table_facts};
+use crate::look::{Place, address};
+
+/// Lists files in an image, or the partitions of a disk
+///
+/// Times are UTC, owners are numbers, names are sorted by their bytes. A link is followed, unless -l or -d is given.
+#[derive(clap::Args)]
+#[command(after_long_help = ADDRESSES, after_help = "IMAGE[:PARTITION]:PATH is explained by --help.")]
+pub struct Args {
+    /// What to list, as IMAGE, IMAGE:PARTITION, IMAGE:PATH or IMAGE:PARTITION:PATH
+    #[arg(value_name = "ADDRESS", required = true)]
+    addresses: Vec<OsString>,
+    /// Mode, links, owner, group, size, time; `+` behind the mode says that there are extended attributes
+    #[arg(short)]
+    long: bool,
+    /// Folders below, too
+    #[arg(short = 'R', long)]
+    recursive: bool,
+    /// A folder itself, and not what is in it
+    #[arg(short, long)]
+    directory: bool,
+    /// With extended attributes and flags, below each file; implies -l
+    #[arg(short, long)]
+    xattrs: bool,
+    /// One JSON object per line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    let json = args.json || global.message_format == MessageFormat::Json;
+    let options = Options { recursive: args.recursive, itself: args.directory };
+    let detailed = args.long || args.xattrs;
+    let mut words = Words::new(global);
+    for (number, text) in args.addresses.iter().enumerate() {
+        match address::resolve(text, !detailed && !args.directory)? {
+            Place::Disk(disk) => disk_lines(&disk, json)?,
+            Place::Data { name, source } => {
+                let size = source.size_bytes();
+                super::print(format_args!("{}: {size} bytes of no known kind\n", super::harmless(&name)))?;
+            }
+            Place::File(place) => {
+                let (mut first, titles) = (true, args.recursive || args.addresses.len() > 1);
+                let mut visit = |block: Block| {
+                    let text = if json {
+                        block.rows.iter().map(|row| format!("{}\n", row_json(row))).collect()
+                    } else {
+                        let title = block.folder.as_ref().filter(|_| titles);
+                        let title = title.map(|path| format!("{}:{}:\n", place.image, show(path))).unwrap_or_default();
+                        let gap = if titles && !(first && number == 0) { "\n" } else { "" };
+                        format!("{gap}{title}{}", rows(&block, detailed, args.xattrs))
+                    };
+                    first = false;
+                    super::print(format_args!("{}", super::harmless(&text)))
+                };
+                list(&place, options, &mut visit, &mut |text| words.complain(&text))?;
+            }
+        }
+    }
+    Ok(words.verdict())
+}
+
+fn rows(block: &Block, detailed: bool, xattrs: bool) -> String {
+    if detailed {
+        return long(&block.rows, xattrs);
+    }
+    block.rows.iter().map(|row| show(&row.name) + "\n").collect()
+}
+
+/// Shows a disk's table, and what its partitions hold.
+fn disk_lines(disk: &Disk, json: bool) -> Result<()> {
+    let table = &disk.table;
+    let volumes: Vec<_> = table.partitions.iter().map(|partition| (partition, disk.volume(partition))).collect();
+    if json {
+        let mut text = format!("{}\n", facts_json(table_facts(table)));
+        for (partition, volume) in volumes {
+            let (format, label) = volume.map(|volume| (volume.format(), volume.label())).unzip();
+            text += &format!("{}\n", partition_json(partition, format, &label.unwrap_or_default()));
+        }
+        return super::print(format_args!("{text}"));
+    }
+    let rows: Vec<[String; 5]> = volumes
+        .iter()
+        .map(|(partition, volume)| {
+            let range = &partition.range;
+            let purpose = partition.purpose().map_or_else(
+                || match (partition.kind.guid, partition.kind.code) {
+                    (Some(guid), _) => guid.to_string(),
+                    (None, code) => format!("type {:02x}", code.unwrap_or(0)),
+                },
+                String::from,
+            );
+            let holds = volume.as_ref().map(|volume| match volume.label() {
+                label if label.is_empty() => volume.format().to_string(),
+                label => format!("{} {label:?}", volume.format()),
+            });
+            let name = if partition.name.is_empty() { String::new() } else { format!(" {:?}", partition.name) };
+            let size = show_bytes(range.end - range.start);
+            let number = partition.number.to_string();
+            [number, range.start.to_string(), size, holds.unwrap_or("-".into()), format!("{purpose}{name}")]
+        })
+        .collect();
+    let head = ["#", "start", "size", "holds", "type and name"].map(String::from);
+    let width = |column: usize| rows.iter().chain([&head]).map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let [number, start, size, holds] = [0, 1, 2, 3].map(width);
+    let mut text = format!("{}: {}, sectors of {} bytes\n", disk.name, table.scheme, table.sector_bytes);
+    for row in [&head].into_iter().chain(&rows) {
+        let [a, b, c, d, e] = row;
+        text += &format!("{a:>number$}  {b:>start$}  {c:>size$}  {d:holds$}  {e}\n");
+    }
+    super::print(format_args!("{}", super::harmless(&text)))
+}

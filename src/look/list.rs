@@ -1,0 +1,83 @@
+//! What `ls` shows: a file, a folder, or a folder and all below it, folder by folder.
+
+use std::collections::HashSet;
+
+use imagegen::volume::{Node, NodeId, Volume, VolumeError, show};
+
+use super::FilePlace;
+use super::show::Row;
+use crate::error::Result;
+
+/// What of a place is listed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// Folders below, too.
+    pub recursive: bool,
+    /// A folder itself, and not what is in it.
+    pub itself: bool,
+}
+
+/// Something to show at once: the names of a folder, or one file.
+pub struct Block {
+    /// The folder's path; nothing for a file.
+    pub folder: Option<Vec<u8>>,
+    /// What is in it.
+    pub rows: Vec<Row>,
+}
+
+/// Hands out what is at a place. What cannot be read becomes a row with an error, or a word to `complain`.
+///
+/// # Errors
+/// Those of `visit`.
+pub fn list(
+    place: &FilePlace,
+    options: Options,
+    visit: &mut dyn FnMut(Block) -> Result<()>,
+    complain: &mut dyn FnMut(String),
+) -> Result<()> {
+    let volume = &*place.volume;
+    let node = volume.node(place.id);
+    if options.itself || !matches!(&node, Ok(node) if node.kind.is_directory()) {
+        if let Err(error) = &node {
+            complain(format!("{}: {error}", place.address()));
+        }
+        let row = Row { name: place.path.clone(), path: place.path.clone(), node };
+        return visit(Block { folder: None, rows: vec![row] });
+    }
+    let (mut todo, mut seen) = (vec![(place.path.clone(), place.id)], HashSet::new());
+    while let Some((path, id)) = todo.pop() {
+        if !seen.insert(id) {
+            complain(format!("{}:{}: the folder is in itself, or in two folders", place.image, show(&path)));
+            continue;
+        }
+        let rows = match rows(volume, &path, id) {
+            Ok(rows) => rows,
+            Err(error) => {
+                complain(format!("{}:{}: {error}", place.image, show(&path)));
+                continue;
+            }
+        };
+        for (row, _) in &rows {
+            if let Err(error) = &row.node {
+                complain(format!("{}:{}: {error}", place.image, show(&row.path)));
+            }
+        }
+        if options.recursive {
+            let folders =
+                rows.iter().filter(|(row, _)| matches!(&row.node, Ok(Node { kind, .. }) if kind.is_directory()));
+            let folders: Vec<_> = folders.map(|(row, id)| (row.path.clone(), *id)).collect();
+            todo.extend(folders.into_iter().rev());
+        }
+        visit(Block { folder: Some(path), rows: rows.into_iter().map(|(row, _)| row).collect() })?;
+    }
+    Ok(())
+}
+
+fn rows(volume: &dyn Volume, path: &[u8], id: NodeId) -> Result<Vec<(Row, NodeId)>, VolumeError> {
+    let slash: &[u8] = if path.ends_with(b"/") { b"" } else { b"/" };
+    let row = |entry: imagegen::volume::Entry| {
+        let path = [path, slash, &entry.name].concat();
+        (Row { name: entry.name.into(), path, node: volume.node(entry.id) }, entry.id)
+    };
+    Ok(volume.entries(id)?.into_iter().map(row).collect())
+}

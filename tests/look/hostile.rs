@@ -1,0 +1,109 @@
+//! Images that mean no good: nothing leaves the destination, nothing acts on the terminal, and damage has a name.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+
+use imagegen::ext::Version;
+use imagegen::tree::Kind;
+
+use super::images::{Images, add, boot, empty, file, root};
+
+#[test]
+fn a_copy_stays_where_it_is_told_to() {
+    let images = Images::new();
+    let outside = images.path("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("file"), "untouched").unwrap();
+    // First a link out, then a folder of the same name: as two copies into one destination could have it.
+    let mut tree = empty();
+    add(&mut tree, "way", Kind::Symlink(outside.to_str().unwrap().as_bytes().into()), 0o777);
+    add(&mut tree, "file", Kind::Symlink(outside.join("file").to_str().unwrap().as_bytes().into()), 0o777);
+    images.ext("first.img", &tree, Version::Ext4, "");
+    let mut tree = empty();
+    add(&mut tree, "way/file", file("changed"), 0o644);
+    images.ext("second.img", &tree, Version::Ext4, "");
+    let mut tree = empty();
+    add(&mut tree, "file", file("changed"), 0o644);
+    images.ext("third.img", &tree, Version::Ext4, "");
+    fs::create_dir(images.path("to")).unwrap();
+    images.good(&["cp", "-r", "first.img:/", "to"]);
+    assert_eq!(fs::read_link(images.path("to/way")).unwrap(), outside);
+    assert!(images.bad(6, &["cp", "-r", "second.img:/", "to"]).contains("cannot make second.img:/way here"));
+    // A file takes a link's place, and does not go where that leads.
+    images.good(&["cp", "-r", "third.img:/", "to"]);
+    images.good(&["cp", "third.img:/file", "to"]);
+    assert_eq!(fs::read_to_string(images.path("to/file")).unwrap(), "changed");
+    assert_eq!(fs::read_to_string(outside.join("file")).unwrap(), "untouched");
+    assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+    // Links that climb stay in the image when they are followed.
+    let mut tree = root();
+    add(&mut tree, "climb", Kind::Symlink(b"../../../../etc/hostname".as_slice().into()), 0o777);
+    images.ext("climb.img", &tree, Version::Ext4, "");
+    assert_eq!(images.good(&["cat", "climb.img:/climb"]), "dom0\n");
+    assert_eq!(images.good(&["cat", "climb.img:/../../etc/hostname"]), "dom0\n");
+}
+
+#[test]
+fn names_do_not_act_on_the_terminal() {
+    let images = Images::new();
+    let mut tree = empty();
+    add(&mut tree, "\x1b[2J\n\u{202e}x", file("x"), 0o644);
+    images.ext("a.img", &tree, Version::Ext4, "");
+    images.ext("b.img", &empty(), Version::Ext4, "");
+    for arguments in [&["ls", "a.img"][..], &["ls", "-l", "a.img"], &["du", "-a", "a.img"], &["diff", "a.img", "b.img"]]
+    {
+        let (_, out, _) = images.run(arguments);
+        assert!(out.contains(r"\u{1b}[2J\n\u{202e}x") && !out.contains('\x1b'), "{arguments:?}: {out}");
+    }
+}
+
+#[test]
+fn damage_is_named_and_the_rest_is_shown() {
+    let images = Images::new();
+    let path = images.ext("root.img", &root(), Version::Ext2, "");
+    let whole = fs::read(&path).unwrap();
+    // The inode of `bin/ping` becomes one of no kind: the others are listed.
+    let ping = whole.windows(4).position(|bytes| bytes == b"ping").unwrap();
+    let number = u32::from_le_bytes(whole[ping - 8..ping - 4].try_into().unwrap());
+    let table = u32::from_le_bytes(whole[2048 + 8..2048 + 12].try_into().unwrap()) as usize * 1024;
+    let mut bytes = whole.clone();
+    bytes[table + (number as usize - 1) * 256 + 1] = 0x30;
+    fs::write(&path, &bytes).unwrap();
+    let (code, out, err) = images.run(&["ls", "-l", "root.img:/bin"]);
+    assert_eq!((code, out.lines().count()), (4, 3), "{out}{err}");
+    assert!(out.lines().next().unwrap().starts_with("??????????"), "{out}");
+    assert_eq!(err, format!("error: root.img:/bin/ping: inode {number}: has the type 30000, which no file has\n"));
+    assert_eq!(images.run(&["du", "-s", "root.img"]).0, 4);
+    assert_eq!(images.run(&["diff", "root.img:/bin", "root.img:/bin"]).0, 4);
+    assert!(images.bad(4, &["cp", "-r", "root.img:/", "to"]).contains("has the type 30000"));
+    // Truncated: what is gone is said to be.
+    fs::write(&path, &whole[..table + 256]).unwrap();
+    assert!(images.bad(4, &["ls", "root.img"]).contains("behind the end of the image"));
+    fs::write(&path, &whole[..1500]).unwrap();
+    assert!(images.bad(4, &["ls", "root.img:/"]).contains("is no disk, file system or archive"));
+    fs::write(&path, "").unwrap();
+    assert!(images.bad(4, &["cat", "root.img:/x"]).contains("is no disk, file system or archive"));
+    let fat = images.fat("boot.img", &boot(), "");
+    let status = Command::new("gzip").arg(&fat).status();
+    if status.is_ok_and(|status| status.success()) {
+        let packed = fs::read(images.path("boot.img.gz")).unwrap();
+        fs::write(images.path("boot.img.gz"), &packed[..packed.len() / 2]).unwrap();
+        assert!(images.bad(4, &["ls", "boot.img.gz"]).contains("the gzip stream is truncated"));
+    }
+    images.tar("a.tar", &boot());
+    let tar = fs::read(images.path("a.tar")).unwrap();
+    fs::write(images.path("a.tar"), &tar[..700]).unwrap();
+    assert!(images.bad(4, &["ls", "a.tar"]).contains("a.tar: "));
+}
+
+#[test]
+fn what_is_no_image_is_refused() {
+    let images = Images::new();
+    assert_eq!(images.bad(2, &["ls", "nothing.img:/x"]), "error: nothing.img: no such file\n");
+    fs::write(images.path("text"), "just text").unwrap();
+    assert!(images.bad(4, &["cat", "text:/x"]).contains("text is no disk, file system or archive"));
+    symlink("/dev/zero", images.path("zero")).unwrap();
+    assert!(images.bad(2, &["ls", "zero"]).contains("is not a file"));
+    assert!(images.bad(2, &["cat"]).contains("ADDRESS"));
+}
