@@ -61,6 +61,17 @@ pub struct ListRegister {
     pub group1: bool,
     /// For a GICv2 SGI, the CPU that sent it.
     pub source: u8,
+    /// Whether its end shall ask for attention, where no physical interrupt is behind it.
+    pub notify: bool,
+}
+
+/// What list registers ask attention for (IHI 0069, `ICH_HCR_EL2`), besides the end of those that say `notify`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Maintenance {
+    /// That none of them is pending any more: others wait for their place.
+    pub none_pending: bool,
+    /// That the guest ended an interrupt which is in none of them.
+    pub not_listed: bool,
 }
 
 /// The registers of one vCPU's interrupt interface that outlive its list registers.

@@ -80,12 +80,8 @@ fn say_hello(machine: &Machine) {
 }
 
 fn start_interrupts(machine: &Machine) {
-    let place = gic::Place {
-        distributor: machine.gic.distributor,
-        redistributors: &machine.gic.redistributors,
-        stride: machine.gic.stride,
-    };
-    gic::start(&place).expect("interrupt controller");
+    gic::start(&machine.gic.place()).expect("interrupt controller");
+    info!("GICv{}: {} interrupts, {} list registers", gic::version(), gic::interrupts(), gic::list_registers());
     let uart = machine.uart.as_ref().and_then(|uart| uart.interrupt);
     run::start(run::Own {
         timer: machine.timer[3],

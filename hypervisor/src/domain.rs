@@ -14,7 +14,7 @@ use core::sync::atomic::{AtomicU64, Ordering::*};
 
 use xen_abi::xen::SharedInfo;
 
-use crate::arch::{Lock, Once, gic};
+use crate::arch::{Lock, Once};
 use crate::event::{self, Events, two_level};
 use crate::memory::p2m::P2m;
 use crate::memory::shared::SharedPage;
@@ -29,10 +29,10 @@ const PARAMETERS: usize = xen_abi::hvm::params::HVM_NR_PARAMS as usize;
 /// Where a guest finds the devices that are not there.
 #[derive(Debug, Clone, Copy)]
 pub struct Map {
-    /// The distributor.
-    pub distributor: u64,
-    /// The first redistributor; those of the other vCPUs follow.
-    pub redistributors: u64,
+    /// The distributor and its size.
+    pub distributor: (u64, u64),
+    /// The redistributors, if there are any: one after the other.
+    pub redistributors: Option<(u64, u64)>,
     /// A UART that only writes, and its size.
     pub uart: Option<(u64, u64)>,
 }
@@ -67,6 +67,8 @@ pub struct Domain {
     pub vcpus: Vec<Vcpu>,
     /// Its interrupt controller.
     pub vgic: Lock<crate::device::vgic::Vgic>,
+    /// Its version.
+    pub vgic_version: crate::device::vgic::Version,
     /// Where its devices are.
     pub map: Map,
     /// Their interrupts.
@@ -192,18 +194,12 @@ impl two_level::Shared for EventWords<'_> {
     }
 }
 
-/// Says that Dom0's devices interrupt through the machine's controller.
-pub fn deliver_physical(interrupt: u32) -> bool {
-    match hardware() {
-        Some(domain) => {
-            domain.inject(0, interrupt);
-            true
-        }
-        None => {
-            gic::deactivate(interrupt);
-            false
-        }
-    }
+/// Gives a device's interrupt, which `cpu` has taken, to Dom0. Returns whether it stays active until Dom0 ends it.
+pub fn deliver_physical(interrupt: u32, cpu: usize) -> bool {
+    let Some(domain) = hardware() else { return false };
+    let (stays, concerned) = domain.vgic.lock().take(0, interrupt, cpu);
+    domain.notify(concerned);
+    stays
 }
 
 /// Returns the affinity fields of a vCPU's MPIDR: 16 to a cluster.
@@ -217,7 +213,7 @@ pub fn affinity(vcpu: usize) -> u64 {
 pub mod fixture {
     use super::*;
     use crate::arch::{start_memory, vcpu::Saved};
-    use crate::device::vgic::Vgic;
+    use crate::device::vgic::{Version, Vgic};
     use crate::memory::frames::{self, State};
     use crate::memory::p2m::Kind;
     use crate::memory::{Gfn, Mfn};
@@ -238,8 +234,9 @@ pub mod fixture {
             p2m: Lock::new(p2m),
             vttbr,
             vcpus: alloc::vec![Vcpu::new(0, 0, Saved::new(1 << 31, vttbr, 0))],
-            vgic: Lock::new(Vgic::new(32, &[0], 16)),
-            map: Map { distributor: 0x800_0000, redistributors: 0x80a_0000, uart: None },
+            vgic: Lock::new(Vgic::new(Version::V3, 32, &[0], 16)),
+            vgic_version: Version::V3,
+            map: Map { distributor: (0x800_0000, 0x1_0000), redistributors: Some((0x80a_0000, 0x2_0000)), uart: None },
             interrupts: Interrupts { virtual_timer: 27, physical_timer: 30, events: 16 },
             shared_info: SharedPage::lend(id).expect("memory"),
             shared_info_at: Lock::new(None),
@@ -259,8 +256,9 @@ pub mod fixture {
 
     fn start_told() {
         use crate::hypercall::xen_version::{Told, start};
-        use crate::machine::options::Version;
         static ONCE: std::sync::Once = std::sync::Once::new();
-        ONCE.call_once(|| start(Told { version: Version::V4_17, arguments: "dom0_mem=512M".into() }));
+        ONCE.call_once(|| {
+            start(Told { version: crate::machine::options::Version::V4_17, arguments: "dom0_mem=512M".into() })
+        });
     }
 }

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 
 use fdt::{Fdt, Node};
 
+use crate::arch::gic::Place;
 use crate::arch::smp::Way;
 use crate::memory::ranges::{Full, Ranges};
 use options::Options;
@@ -96,12 +97,52 @@ pub struct Gic {
     pub path: String,
     /// Distributor.
     pub distributor: (u64, u64),
-    /// Regions of redistributors.
-    pub redistributors: Vec<(u64, u64)>,
-    /// Distance of redistributors, if the tree says.
-    pub stride: Option<u64>,
+    /// The rest, which differs.
+    pub kind: GicKind,
     /// The interrupt by which list registers ask for attention.
     pub maintenance: u32,
+}
+
+/// What versions of the interrupt controller do not have in common.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GicKind {
+    /// GICv2.
+    V2 {
+        /// GICC, the CPU interface.
+        interface: (u64, u64),
+        /// GICH, what guests' interrupts are put into.
+        control: (u64, u64),
+        /// GICV, what guests see as their CPU interface.
+        guest: (u64, u64),
+    },
+    /// GICv3.
+    V3 {
+        /// Regions of redistributors.
+        redistributors: Vec<(u64, u64)>,
+        /// Distance of redistributors, if the tree says.
+        stride: Option<u64>,
+    },
+}
+
+impl Gic {
+    /// Returns the registers that are the hypervisor's alone, as address and size each.
+    pub fn registers(&self) -> Vec<(u64, u64)> {
+        let mut all = alloc::vec![self.distributor];
+        match &self.kind {
+            GicKind::V2 { interface, control, guest } => all.extend([interface, control, guest]),
+            GicKind::V3 { redistributors, .. } => all.extend(redistributors),
+        }
+        all
+    }
+
+    /// Returns where the driver finds the controller.
+    pub fn place(&self) -> Place<'_> {
+        let distributor = self.distributor;
+        match &self.kind {
+            &GicKind::V2 { interface, control, .. } => Place::V2 { distributor, interface, control },
+            GicKind::V3 { redistributors, stride } => Place::V3 { distributor, redistributors, stride: *stride },
+        }
+    }
 }
 
 /// A CPU.
@@ -234,15 +275,41 @@ fn interrupts(node: &Node<'_>) -> Vec<(u32, bool)> {
     cells.chunks_exact(3).filter_map(interrupt).collect()
 }
 
+/// Compatibles of GICv2s that have what guests need.
+const GICS_V2: [&str; 3] = ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic"];
+
 fn gic(tree: &Fdt<'_>) -> Result<Gic, String> {
-    let node = tree.find_compatible("arm,gic-v3").next().ok_or("no GICv3 in the device tree")?;
+    if let Some(node) = tree.find_compatible("arm,gic-v3").next() {
+        return gic_v3(&node);
+    }
+    let node = GICS_V2.iter().find_map(|name| tree.find_compatible(name).next());
+    gic_v2(&node.ok_or("no GICv2 and no GICv3 in the device tree")?)
+}
+
+fn maintenance(node: &Node<'_>) -> u32 {
+    interrupts(node).first().map_or(25, |&(interrupt, _)| interrupt)
+}
+
+fn gic_v2(node: &Node<'_>) -> Result<Gic, String> {
+    let regions: Vec<(u64, u64)> = node.reg().collect();
+    let &[distributor, interface, control, guest, ..] = &regions[..] else {
+        return Err("the GICv2's node does not say where GICH and GICV are".into());
+    };
+    let kind = GicKind::V2 { interface, control, guest };
+    Ok(Gic { path: node.path(), distributor, kind, maintenance: maintenance(node) })
+}
+
+fn gic_v3(node: &Node<'_>) -> Result<Gic, String> {
     let regions: Vec<(u64, u64)> = node.reg().collect();
     let count = node.property("#redistributor-regions").and_then(|value| value.as_u32()).unwrap_or(1) as usize;
     let (&distributor, rest) = regions.split_first().ok_or("the GIC's node has no reg")?;
     let redistributors = rest.get(..count).ok_or("the GIC's node has fewer regions than it says")?.to_vec();
-    let maintenance = interrupts(&node).first().map_or(25, |&(interrupt, _)| interrupt);
+    if redistributors.is_empty() {
+        return Err("the GIC's node has no redistributors".into());
+    }
     let stride = node.property("redistributor-stride").and_then(|value| value.as_u64());
-    Ok(Gic { path: node.path(), distributor, redistributors, stride, maintenance })
+    let kind = GicKind::V3 { redistributors, stride };
+    Ok(Gic { path: node.path(), distributor, kind, maintenance: maintenance(node) })
 }
 
 fn timer(tree: &Fdt<'_>) -> Result<([u32; 4], String), String> {

@@ -2,8 +2,10 @@
 
 use core::sync::atomic::Ordering::*;
 
-use crate::arch::{self, Abort, Exit, Guard, gic, smp, timer};
-use crate::device::{vgic, vpsci, vsysreg, vuart};
+use crate::arch::{self, Abort, Exit, Guard, Maintenance, gic, smp, timer};
+use crate::device::vgic::registers::{Frame, Place};
+use crate::device::vgic::{self, Concerned, Concerns, Vgic};
+use crate::device::{vpsci, vsysreg, vuart};
 use crate::domain::runstate;
 use crate::domain::vcpu::{NEVER, State, Status};
 use crate::schedule::{self, Entity};
@@ -57,7 +59,7 @@ pub fn start(own: Own) {
 pub fn start_cpu(bits: u32) -> Result<(), &'static str> {
     let own = OWN.get().ok_or("interrupts are not known yet")?;
     timer::start();
-    gic::start_cpu(&[own.timer, own.virtual_timer, own.maintenance])?;
+    gic::start_cpu(&[own.timer, own.virtual_timer, own.maintenance], own.timer)?;
     arch::stage2::start(bits, crate::memory::p2m::start_level(bits));
     Ok(())
 }
@@ -125,8 +127,9 @@ fn load(entity: &Entity, state: &mut State) {
     state.saved.load();
     entity.vcpu().deadlines[0].store(NEVER, Relaxed);
     // What the guest has of its timer's interrupt keeps the physical one quiet.
-    let busy = domain.vgic.lock().is_busy(entity.index, domain.interrupts.virtual_timer);
-    gic::set_active(domain.interrupts.virtual_timer, busy);
+    let timer = domain.interrupts.virtual_timer;
+    let busy = domain.vgic.lock().move_private(entity.index, timer, Some(arch::cpu()));
+    gic::set_active(timer, busy);
     entity.vcpu().news.store(true, SeqCst);
 }
 
@@ -134,9 +137,10 @@ fn unload(entity: &Entity, state: &mut State) {
     let domain = &entity.domain;
     sync(entity, state);
     state.saved.save();
-    gic::set_active(domain.interrupts.virtual_timer, false);
+    let timer = domain.interrupts.virtual_timer;
+    let busy = domain.vgic.lock().move_private(entity.index, timer, None);
+    gic::set_active(timer, false);
     let (control, compare) = (state.saved.registers.cntv_ctl, state.saved.registers.cntv_cval);
-    let busy = domain.vgic.lock().is_busy(entity.index, domain.interrupts.virtual_timer);
     if control & 0b11 == 0b01 && !busy {
         entity.vcpu().deadlines[0].store(compare.wrapping_add(state.saved.time_offset), Relaxed);
     }
@@ -146,11 +150,21 @@ fn unload(entity: &Entity, state: &mut State) {
 /// Takes the list registers into the interrupt controller's state.
 pub fn sync(entity: &Entity, state: &mut State) {
     if state.listed != 0 {
-        entity.domain.vgic.lock().sync(entity.index, gic::read_list);
+        let ends = gic::take_ends();
+        let others = entity.domain.vgic.lock().sync(entity.index, ends, gic::read_list);
         (0..state.listed).for_each(|index| gic::write_list(index, None));
         state.listed = 0;
         // Whatever is still there goes back before the guest runs.
         entity.vcpu().news.store(true, SeqCst);
+        entity.domain.notify(others);
+    }
+}
+
+/// Brings the virtual timer's interrupt in line with the timer, which the guest sets without telling.
+fn settle(entity: &Entity, vgic: &mut Vgic) {
+    let timer = entity.domain.interrupts.virtual_timer;
+    if let Some(active) = vgic.settle(entity.index, timer, timer::virtual_line(), arch::cpu()) {
+        gic::set_active(timer, active);
     }
 }
 
@@ -159,11 +173,56 @@ fn flush(entity: &Entity, state: &mut State) {
     sync(entity, state);
     entity.vcpu().news.store(false, SeqCst);
     let mut vgic = entity.domain.vgic.lock();
-    let (used, more) =
-        vgic.flush(entity.index, gic::list_registers(), |index, list| gic::write_list(index, Some(list)));
+    // Somebody looks at what was in ours. Whoever that is does not wait for us, for they are empty.
+    while vgic.is_held(entity.index) {
+        drop(vgic);
+        core::hint::spin_loop();
+        vgic = entity.domain.vgic.lock();
+    }
+    settle(entity, &mut vgic);
+    let flushed = vgic.flush(entity.index, gic::list_registers(), |index, list| gic::write_list(index, Some(list)));
     drop(vgic);
-    state.listed = used;
-    gic::notify_when_empty(more);
+    state.listed = flushed.used;
+    if flushed.maintenance != Maintenance::default() {
+        gic::set_maintenance(flushed.maintenance);
+    }
+}
+
+/// Lets `act` see the interrupt controller with everything in it that `concerns` an access of the loaded vCPU, and nothing of that in
+/// list registers; then lets know whom it concerns.
+pub fn with_vgic<R>(
+    caller: &mut Caller<'_>,
+    concerns: Option<Concerns>,
+    act: impl FnOnce(&mut Vgic) -> (R, Concerned),
+) -> R {
+    let domain = &caller.entity.domain;
+    let Some(concerns) = concerns else {
+        let (result, concerned) = act(&mut domain.vgic.lock());
+        domain.notify(concerned);
+        return result;
+    };
+    sync(caller.entity, caller.state);
+    let mut vgic = domain.vgic.lock();
+    settle(caller.entity, &mut vgic);
+    let held = vgic.hold(Some(caller.entity.index), concerns);
+    let holders = || (0..domain.vcpus.len()).filter(|vcpu| held >> vcpu & 1 != 0);
+    if held != 0 {
+        drop(vgic);
+        domain.notify(holders());
+        vgic = domain.vgic.lock();
+        // They run, each on another CPU, for only then something is in their list registers. Each answers even while it waits here for
+        // others: its own are empty then.
+        while vgic.are_listed(held) {
+            drop(vgic);
+            core::hint::spin_loop();
+            vgic = domain.vgic.lock();
+        }
+    }
+    let (result, concerned) = act(&mut vgic);
+    vgic.release(held);
+    drop(vgic);
+    domain.notify(concerned);
+    result
 }
 
 /// Runs a vCPU until others have their turn.
@@ -176,6 +235,8 @@ fn turn(entity: &Entity, state: &mut Guard<'_, State>) -> Then {
         let mut caller = Caller { entity, state };
         let then = answer(&mut caller, exit);
         if then != Then::Resume {
+            // List registers are in use only while a vCPU runs.
+            sync(entity, state);
             return then;
         }
     }
@@ -223,13 +284,11 @@ fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
 /// WFI: sleeps unless an interrupt is pending, masked or not.
 pub fn wait(caller: &mut Caller<'_>) -> Then {
     sync(caller.entity, caller.state);
-    let (domain, index) = (&caller.entity.domain, caller.entity.index);
-    if domain.vgic.lock().is_pending(index) {
-        return Then::Resume;
-    }
     // What comes from here on sets it again.
     caller.entity.vcpu().news.store(false, SeqCst);
-    if domain.vgic.lock().is_pending(index) {
+    let mut vgic = caller.entity.domain.vgic.lock();
+    settle(caller.entity, &mut vgic);
+    if vgic.is_pending(caller.entity.index) {
         caller.entity.vcpu().news.store(true, SeqCst);
         return Then::Resume;
     }
@@ -251,18 +310,15 @@ fn stage2_abort(caller: &mut Caller<'_>, abort: Abort) -> Then {
         let inside = |start: u64, length: u64| {
             address.checked_sub(start).filter(|&offset| offset.is_multiple_of(size) && offset + size <= length)
         };
-        let vcpus = caller.entity.domain.vcpus.len() as u64;
         let value = access.truncate(caller.state.context.get(access.register.into()));
-        let result = if let Some(offset) = inside(map.distributor, vgic::registers::DISTRIBUTOR_SIZE) {
-            sync(caller.entity, caller.state);
-            Some(distributor(caller.entity, offset, size, abort.write.then_some(value)))
-        } else if let Some(offset) = inside(map.redistributors, vcpus * vgic::registers::STRIDE) {
-            sync(caller.entity, caller.state);
-            Some(redistributor(caller.entity, offset, size, abort.write.then_some(value)))
+        let written = abort.write.then_some(value);
+        let result = if let Some(offset) = inside(map.distributor.0, map.distributor.1) {
+            Some(vgic_access(caller, Frame::Distributor, offset, size, written))
+        } else if let Some(offset) = map.redistributors.and_then(|(start, length)| inside(start, length)) {
+            let vcpu = (offset / vgic::registers::STRIDE) as usize;
+            Some(vgic_access(caller, Frame::Redistributor(vcpu), offset % vgic::registers::STRIDE, size, written))
         } else {
-            map.uart
-                .and_then(|(start, length)| inside(start, length))
-                .map(|offset| vuart::access(offset, abort.write.then_some(value)))
+            map.uart.and_then(|(start, length)| inside(start, length)).map(|offset| vuart::access(offset, written))
         };
         if let Some(read) = result {
             if !abort.write {
@@ -310,58 +366,55 @@ fn external_abort(caller: &mut Caller<'_>, abort: &Abort) -> Then {
     Then::Resume
 }
 
-fn distributor(entity: &Entity, offset: u64, size: u64, write: Option<u64>) -> u64 {
-    let mut vgic = entity.domain.vgic.lock();
-    let Some(value) = write else { return vgic.read_distributor(offset, size) };
-    let concerned = vgic.write_distributor(offset, size, value);
-    drop(vgic);
-    entity.domain.notify(concerned);
-    0
-}
-
-fn redistributor(entity: &Entity, offset: u64, size: u64, write: Option<u64>) -> u64 {
-    let (vcpu, offset) = ((offset / vgic::registers::STRIDE) as usize, offset % vgic::registers::STRIDE);
-    let mut vgic = entity.domain.vgic.lock();
-    let Some(value) = write else { return vgic.read_redistributor(vcpu, offset, size) };
-    let concerned = vgic.write_redistributor(vcpu, offset, size, value);
-    drop(vgic);
-    entity.domain.notify(concerned);
-    0
+fn vgic_access(caller: &mut Caller<'_>, frame: Frame, offset: u64, size: u64, write: Option<u64>) -> u64 {
+    let place = Place { own: caller.entity.index, frame, offset, size };
+    let concerns = Vgic::concerns(caller.entity.domain.vgic_version, place, write);
+    with_vgic(caller, concerns, |vgic| match write {
+        None => (vgic.read(place), Concerned::new()),
+        Some(value) => (0, vgic.write(place, value)),
+    })
 }
 
 /// Takes every physical interrupt that waits.
 fn interrupts(loaded: Option<&Entity>) {
     let Some(own) = OWN.get() else { return };
-    while let Some(interrupt) = gic::acknowledge() {
-        gic::drop_priority(interrupt);
+    while let Some(taken) = gic::acknowledge() {
+        gic::drop_priority(taken);
+        let interrupt = taken.interrupt();
         match interrupt {
-            gic::KICK => gic::deactivate(interrupt),
+            gic::KICK => gic::deactivate(taken),
             _ if interrupt == own.virtual_timer => match loaded {
                 // The guest's deactivation will be the physical one's.
-                Some(entity) => entity.domain.inject(entity.index, interrupt),
-                None => gic::deactivate(interrupt),
+                Some(entity) => {
+                    let (_, concerned) = entity.domain.vgic.lock().take(entity.index, interrupt, arch::cpu());
+                    entity.domain.notify(concerned);
+                }
+                None => gic::deactivate(taken),
             },
             _ if interrupt == own.timer => {
-                gic::deactivate(interrupt);
+                gic::deactivate(taken);
                 schedule::fire_timers();
             }
             _ if interrupt == own.maintenance => {
-                gic::deactivate(interrupt);
-                gic::notify_when_empty(false);
+                // What it is about shows when the list registers are taken in; until then it asks for nothing more.
+                gic::set_maintenance(Maintenance::default());
+                gic::deactivate(taken);
                 loaded.into_iter().for_each(|entity| entity.vcpu().news.store(true, SeqCst));
             }
             _ if Some(interrupt) == own.uart => {
                 if console::take_input() {
                     hypercall::console_io::typed();
                 }
-                gic::deactivate(interrupt);
+                gic::deactivate(taken);
             }
             _ if interrupt >= 32 => {
-                domain::deliver_physical(interrupt);
+                if !domain::deliver_physical(interrupt, arch::cpu()) {
+                    gic::deactivate(taken);
+                }
             }
             _ => {
                 warning!("cpu{}: stray interrupt {interrupt}", arch::cpu());
-                gic::deactivate(interrupt);
+                gic::deactivate(taken);
             }
         }
     }

@@ -131,7 +131,10 @@ pub fn fire_timers() {
     for (entity, which) in due {
         let interrupts = entity.domain.interrupts;
         match which {
-            0 => entity.domain.inject(entity.index, interrupts.virtual_timer),
+            0 => {
+                let concerned = entity.domain.vgic.lock().raise(entity.index, interrupts.virtual_timer);
+                entity.domain.notify(concerned);
+            }
             _ => entity.domain.set_line(entity.index, interrupts.physical_timer, true),
         }
     }

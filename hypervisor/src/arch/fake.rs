@@ -269,20 +269,101 @@ pub mod timer {
 
     /// Prepares this CPU.
     pub fn start() {}
+
+    /// A guest's virtual timer, which is off.
+    pub fn virtual_line() -> bool {
+        false
+    }
 }
 
-/// The physical interrupt controller: silent.
+/// The physical interrupt controller: silent, but for what tests of a thread do with its own.
 pub mod gic {
-    use crate::arch::ListRegister;
+    use core::cell::RefCell;
+
+    use crate::arch::{ListRegister, Maintenance};
 
     /// The SGI that makes a CPU look at what is new for it.
     pub const KICK: u32 = 0;
+
+    /// Where the controller is.
+    #[derive(Debug, Clone, Copy)]
+    pub enum Place<'a> {
+        /// GICv2.
+        V2 {
+            /// GICD.
+            distributor: (u64, u64),
+            /// GICC.
+            interface: (u64, u64),
+            /// GICH.
+            control: (u64, u64),
+        },
+        /// GICv3.
+        V3 {
+            /// GICD.
+            distributor: (u64, u64),
+            /// Regions of redistributors.
+            redistributors: &'a [(u64, u64)],
+            /// Their distance.
+            stride: Option<u64>,
+        },
+    }
+
+    /// A physical interrupt. It is active for each CPU on its own, which is what asks most of who ends it.
+    #[derive(Debug, Clone, Copy, Default)]
+    pub struct Physical {
+        /// It may interrupt.
+        pub enabled: bool,
+        /// Pending by an edge.
+        pub latched: bool,
+        /// What its device says.
+        pub line: bool,
+        /// It is an edge.
+        pub edge: bool,
+        /// The CPUs for which it is active.
+        pub active: u64,
+        /// The CPU that gets it.
+        pub cpu: usize,
+    }
+
+    impl Physical {
+        /// Whether it is pending.
+        pub fn is_pending(&self) -> bool {
+            self.latched || self.line && !self.edge
+        }
+    }
+
+    std::thread_local! {
+        static PHYSICAL: RefCell<[Physical; 1024]> = const {
+            RefCell::new([Physical { enabled: false, latched: false, line: false, edge: false, active: 0, cpu: 0 }; 1024])
+        };
+    }
+
+    /// Lets a test see and change an interrupt.
+    pub fn with_physical<R>(interrupt: u32, act: impl FnOnce(&mut Physical) -> R) -> R {
+        PHYSICAL.with_borrow_mut(|all| act(&mut all[interrupt as usize]))
+    }
+
+    /// Forgets what a test of this thread did.
+    pub fn reset() {
+        PHYSICAL.set([Physical::default(); 1024]);
+    }
+
+    /// An interrupt that the CPU which calls has taken.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Taken(u32);
+
+    impl Taken {
+        /// Returns its number.
+        pub fn interrupt(self) -> u32 {
+            self.0
+        }
+    }
 
     /// Prepares the interface of the CPU that calls.
     ///
     /// # Errors
     /// None.
-    pub fn start_cpu(_private: &[u32]) -> Result<(), &'static str> {
+    pub fn start_cpu(_private: &[u32], _timer: u32) -> Result<(), &'static str> {
         Ok(())
     }
 
@@ -299,21 +380,45 @@ pub mod gic {
         4
     }
     /// Takes no interrupt.
-    pub fn acknowledge() -> Option<u32> {
+    pub fn acknowledge() -> Option<Taken> {
         None
     }
     /// Drops a priority.
-    pub fn drop_priority(_interrupt: u32) {}
+    pub fn drop_priority(_taken: Taken) {}
     /// Deactivates.
-    pub fn deactivate(_interrupt: u32) {}
+    pub fn deactivate(_taken: Taken) {}
     /// Enables or disables an SPI.
-    pub fn enable(_interrupt: u32, _enabled: bool) {}
-    /// Makes active or not.
-    pub fn set_active(_interrupt: u32, _active: bool) {}
+    pub fn enable(interrupt: u32, enabled: bool) {
+        with_physical(interrupt, |physical| physical.enabled = enabled);
+    }
+    /// Makes active or not, for every CPU.
+    pub fn set_active(interrupt: u32, active: bool) {
+        with_physical(interrupt, |physical| physical.active = if active { u64::MAX } else { 0 });
+    }
     /// Makes pending or not.
-    pub fn set_pending(_interrupt: u32, _pending: bool) {}
+    pub fn set_pending(interrupt: u32, pending: bool) {
+        with_physical(interrupt, |physical| physical.latched = pending);
+    }
+    /// Whether it is pending.
+    pub fn is_pending(interrupt: u32) -> bool {
+        with_physical(interrupt, |physical| physical.is_pending())
+    }
+    /// Whether a level fell.
+    pub fn is_withdrawn(interrupt: u32) -> bool {
+        !is_pending(interrupt)
+    }
     /// Says whether an SPI is an edge.
-    pub fn set_edge(_interrupt: u32, _edge: bool) {}
+    pub fn set_edge(interrupt: u32, edge: bool) {
+        with_physical(interrupt, |physical| physical.edge = edge);
+    }
+    /// Sends an SPI to a CPU.
+    pub fn route(interrupt: u32, cpu: usize) {
+        with_physical(interrupt, |physical| physical.cpu = cpu);
+    }
+    /// Whether the CPU that calls ends what `taker` took.
+    pub fn ends_here(taker: usize) -> bool {
+        taker == super::cpu()
+    }
     /// Kicks another CPU.
     pub fn kick(_cpu: usize) {}
     /// Fills a list register.
@@ -322,8 +427,12 @@ pub mod gic {
     pub fn read_list(_index: usize) -> (bool, bool) {
         (false, false)
     }
-    /// Asks for a maintenance interrupt.
-    pub fn notify_when_empty(_on: bool) {}
+    /// Asks for maintenance interrupts.
+    pub fn set_maintenance(_wanted: Maintenance) {}
+    /// Ends nothing.
+    pub fn take_ends() -> u32 {
+        0
+    }
 }
 
 /// A vCPU's registers: those that code above looks at.

@@ -3,6 +3,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crate::arch::{SystemRegister, timer};
+use crate::device::vgic::{self, Concerns, Version};
 use crate::domain::vcpu::NEVER;
 use crate::run::{self, Caller, Then};
 use crate::{schedule, warning};
@@ -58,7 +59,7 @@ fn read(caller: &mut Caller<'_>, name: (u8, u8, u8, u8, u8)) -> Option<u64> {
 fn write(caller: &mut Caller<'_>, name: (u8, u8, u8, u8, u8), value: u64) -> bool {
     match name {
         (3, 0, 1, 0, 1) | (2, 0 | 3, ..) => {}
-        (3, 0, 12, 11, 5) => send(caller, value),
+        (3, 0, 12, 11, op2 @ 5..=7) => return send(caller, op2, value),
         // Data cache by set and way: no cache can be emptied so while others use it; Linux has not done it since 2014.
         (1, 0, 7, 6 | 10 | 14, 2) => {}
         (3, 3, 14, 2, 0) => {
@@ -90,20 +91,16 @@ fn update_timer(caller: &mut Caller<'_>) {
     schedule::set_timer();
 }
 
-/// ICC_SGI1R_EL1 (IHI 0069, 12.2).
-fn send(caller: &mut Caller<'_>, value: u64) {
-    let interrupt = (value >> 24 & 15) as u32;
-    let others = value >> 40 & 1 != 0;
-    let cluster = (value >> 48 & 0xff) << 32 | (value >> 32 & 0xff) << 16 | (value >> 16 & 0xff) << 8;
-    let first = (value >> 44 & 15) * 16;
+/// ICC_SGI1R_EL1, ICC_ASGI1R_EL1 and ICC_SGI0R_EL1 (IHI 0069, 12.2), by their Op2. A GICv2 has none of them.
+fn send(caller: &mut Caller<'_>, op2: u8, value: u64) -> bool {
+    if caller.entity.domain.vgic_version != Version::V3 {
+        return false;
+    }
+    // Where the same one is pending in a list register, they are one, or two if the guest takes the first before: so nobody may be
+    // about to.
+    let first = vgic::sgi_of(value) as usize;
+    let concerns = Concerns { bank: None, first, count: 1, pending: true };
     let own = caller.entity.index;
-    run::sync(caller.entity, caller.state);
-    let concerned = caller.entity.domain.vgic.lock().send(interrupt, |vcpu, affinity| {
-        if others {
-            return vcpu != own;
-        }
-        let bit = (affinity & 0xff).checked_sub(first).filter(|&bit| bit < 16);
-        affinity & !0xff == cluster && bit.is_some_and(|bit| value >> bit & 1 != 0)
-    });
-    caller.entity.domain.notify(concerned);
+    run::with_vgic(caller, Some(concerns), |vgic| ((), vgic.write_sgi(own, op2 == 5, value)));
+    true
 }

@@ -15,10 +15,10 @@ use xen_abi::hvm::params::{
 use super::{Domain, Interrupts, Map, affinity, devicetree, features, vcpu::Vcpu};
 use crate::arch::vcpu::{PSTATE_RESET, Saved, identification};
 use crate::arch::{Context, Lock, cache, gic, layout, smp, stage2, timer};
-use crate::device::vgic::Vgic;
+use crate::device::vgic::{self, Vgic, registers::STRIDE};
 use crate::domain::grants::FRAMES_MAX;
 use crate::event::Events;
-use crate::machine::{self, Machine, Module, ModuleKind};
+use crate::machine::{self, GicKind, Machine, Module, ModuleKind};
 use crate::memory::p2m::{Kind, P2m};
 use crate::memory::shared::SharedPage;
 use crate::memory::{Gfn, Mfn, frames};
@@ -73,7 +73,7 @@ pub fn dom0(machine: &Machine, tree: &Fdt<'_>, memory: &machine::Memory) -> Resu
     let banks = take_memory(machine, memory)?;
     let place = Placement::choose(&banks, kernel, ramdisk)?;
 
-    let vcpus = machine.options.dom0_vcpus.unwrap_or(smp::count()).clamp(1, 128);
+    let vcpus = vcpus(machine);
     let pages = banks.iter().map(|(start, end)| (end - start) / 4096).sum();
     let (image, image_size) = layout::image_physical();
     let grants = (image, (FRAMES_MAX as u64 * 4096).min(image_size & !4095));
@@ -108,6 +108,20 @@ pub fn dom0(machine: &Machine, tree: &Fdt<'_>, memory: &machine::Memory) -> Resu
     super::add(domain.clone());
     (0..vcpus).for_each(|vcpu| schedule::enlist(&domain, vcpu));
     Ok(domain)
+}
+
+/// Returns how many vCPUs Dom0 has: as many as it is to have, as CPUs there are, and as its interrupt controller can serve.
+fn vcpus(machine: &Machine) -> usize {
+    let wanted = machine.options.dom0_vcpus.unwrap_or(smp::count()).max(1);
+    let room = match &machine.gic.kind {
+        GicKind::V2 { .. } => vgic::V2_VCPUS_MAX,
+        GicKind::V3 { redistributors, .. } => (redistributors[0].1 / STRIDE) as usize,
+    };
+    let vcpus = wanted.min(room.clamp(1, vgic::VCPUS_MAX));
+    if vcpus < wanted {
+        warning!("Domain 0: {vcpus} vCPUs instead of {wanted}: its interrupt controller has no room for more");
+    }
+    vcpus
 }
 
 /// Takes Dom0's memory: one piece around the modules if there is one, else one piece, else the largest there are.
@@ -270,14 +284,18 @@ fn physical_memory(machine: &Machine, host: &Tree, banks: &[(u64, u64)]) -> Resu
     for &(start, end) in banks {
         p2m.set(Gfn::of(start), Mfn::of(start), (end - start) / 4096, Kind::Memory).map_err(full)?;
     }
+    if let GicKind::V2 { interface, guest, .. } = machine.gic.kind {
+        // Guests find their own interface where the machine's is.
+        let (at, from, pages) = (Gfn::of(interface.0), Mfn::of(guest.0), interface.1.min(guest.1) / 4096);
+        p2m.set(at, from, pages, Kind::Device).map_err(full)?;
+    }
     Ok(p2m)
 }
 
 /// Returns the registers that are the hypervisor's.
 fn hidden(machine: &Machine) -> impl Iterator<Item = (u64, u64)> {
-    let gic = &machine.gic;
-    core::iter::once(gic.distributor)
-        .chain(gic.redistributors.iter().copied())
+    let gic = machine.gic.registers();
+    gic.into_iter()
         .chain(machine.uart.iter().map(|uart| uart.registers))
         .map(|(start, size)| (start & !4095, (start + size + 4095) & !4095))
 }
@@ -303,16 +321,20 @@ fn new_domain(machine: &Machine, p2m: P2m, vcpus: usize, pages: u64) -> Result<D
     let (vttbr, bits) = (p2m.vttbr(), p2m.bits());
     let time_offset = timer::now();
     let affinities: Vec<u64> = (0..vcpus).map(affinity).collect();
-    let mut vgic = Vgic::new(gic::interrupts().saturating_sub(32) as usize, &affinities, gic::identifier_bits());
+    let (version, distributor_size, redistributors) = match &machine.gic.kind {
+        GicKind::V2 { .. } => (vgic::Version::V2, vgic::V2_SIZE, None),
+        GicKind::V3 { redistributors, .. } => {
+            (vgic::Version::V3, vgic::V3_SIZE, Some((redistributors[0].0, vcpus as u64 * STRIDE)))
+        }
+    };
+    let shared = gic::interrupts().saturating_sub(32) as usize;
+    let mut vgic = Vgic::new(version, shared, &affinities, gic::identifier_bits());
+    (0..vcpus).for_each(|vcpu| vgic.put(vcpu, vcpu % smp::count()));
     let uart = machine.uart.as_ref().and_then(|uart| uart.interrupt);
     (32..gic::interrupts()).filter(|&interrupt| Some(interrupt) != uart).for_each(|interrupt| vgic.connect(interrupt));
     vgic.connect_private(interrupts.virtual_timer, interrupts.virtual_timer);
     let mut parameters = [0; super::PARAMETERS];
     parameters[HVM_PARAM_CALLBACK_IRQ as usize] = CALLBACK_PPI | u64::from(EVENTS);
-    let space = machine.gic.redistributors.first().map_or(0, |region| region.1);
-    if (vcpus as u64) * crate::device::vgic::registers::STRIDE > space {
-        return Err(format!("{vcpus} vCPUs do not fit into the redistributors' {space:#x} bytes"));
-    }
     let new_vcpu = |index: usize| {
         // Bit 31 is RES1.
         let saved = Saved::new(1 << 31 | affinity(index), vttbr, time_offset);
@@ -327,16 +349,17 @@ fn new_domain(machine: &Machine, p2m: P2m, vcpus: usize, pages: u64) -> Result<D
         vttbr,
         vcpus: (0..vcpus).map(new_vcpu).collect(),
         vgic: Lock::new(vgic),
+        vgic_version: version,
         map: Map {
-            distributor: machine.gic.distributor.0,
-            redistributors: machine.gic.redistributors[0].0,
+            distributor: (machine.gic.distributor.0, distributor_size),
+            redistributors,
             uart: machine.uart.as_ref().map(|uart| (uart.registers.0 & !4095, 4096)),
         },
         interrupts,
         shared_info: SharedPage::lend(DOM0).ok_or("no memory for the shared page")?,
         shared_info_at: Lock::new(None),
         parameters: Lock::new(parameters),
-        identification: features::identification(&identification(), bits),
+        identification: features::identification(&identification(), bits, version),
         pages: AtomicU64::new(pages),
         pages_max: AtomicU64::new(pages),
         time_offset,

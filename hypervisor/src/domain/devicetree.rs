@@ -8,7 +8,7 @@ use fdt::{Cells, Error, NodeId, Tree};
 
 use super::affinity;
 use crate::machine::options::Version;
-use crate::machine::{MODULES, Machine};
+use crate::machine::{GicKind, MODULES, Machine};
 
 /// Level-triggered, active low, on any CPU: the flags of an interrupt to a GIC before version 3.
 const LEVEL_LOW: u32 = 0xf08;
@@ -159,11 +159,16 @@ fn cpus(tree: &mut Tree, machine: &Machine, host: &Tree, facts: &Facts<'_>) -> R
 fn interrupt_controller(tree: &mut Tree, gic: NodeId, machine: &Machine) {
     tree.remove_property(gic, "interrupts");
     let mut regions = alloc::vec![machine.gic.distributor];
-    regions.extend(&machine.gic.redistributors);
+    match &machine.gic.kind {
+        &GicKind::V2 { interface, guest, .. } => regions.push((interface.0, interface.1.min(guest.1))),
+        GicKind::V3 { redistributors, .. } => {
+            regions.extend(redistributors);
+            tree.set_cells(gic, "#redistributor-regions", &[redistributors.len() as u32]);
+            // Redistributors are where software looks for them without being told a distance.
+            tree.remove_property(gic, "redistributor-stride");
+        }
+    }
     tree.set_reg(gic, &regions);
-    tree.set_cells(gic, "#redistributor-regions", &[machine.gic.redistributors.len() as u32]);
-    // Redistributors are where software looks for them without being told a distance.
-    tree.remove_property(gic, "redistributor-stride");
 }
 
 fn timer(tree: &mut Tree, machine: &Machine, host: &Tree, gic: u32) -> Result<(), Error> {

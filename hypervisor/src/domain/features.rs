@@ -1,5 +1,7 @@
 //! What a guest's CPUs say they are: the machine's identification registers without what a guest cannot have.
 
+use crate::device::vgic::Version;
+
 /// S3_0_C0_Cm_n, m from 1 to 7, n from 0 to 7.
 pub type Identification = [[u64; 8]; 8];
 
@@ -34,8 +36,8 @@ fn visible(m: usize, n: usize) -> u64 {
     }
 }
 
-/// Returns what guests with physical addresses of `bits` see of a machine that says `host`.
-pub fn identification(host: &Identification, bits: u32) -> Identification {
+/// Returns what guests with physical addresses of `bits`, and an interrupt controller of that version, see of a machine that says `host`.
+pub fn identification(host: &Identification, bits: u32, gic: Version) -> Identification {
     let mut guest: Identification = core::array::from_fn(|m| core::array::from_fn(|n| host[m][n] & visible(m, n)));
     let size = match bits {
         ..=35 => 0,
@@ -49,6 +51,11 @@ pub fn identification(host: &Identification, bits: u32) -> Identification {
     // CSV2 2 would promise registers that trap.
     let csv2 = (guest[4][0] >> 56 & 0xf).min(1);
     guest[4][0] = guest[4][0] & !(0xf << 56) | csv2 << 56;
+    // ID_AA64PFR0 and ID_PFR1: system registers of the interrupt controller, which a GICv2 has none of.
+    if gic == Version::V2 {
+        guest[4][0] &= !(0xf << 24);
+        guest[1][1] &= !(0xf << 28);
+    }
     guest
 }
 
@@ -58,11 +65,12 @@ mod tests {
 
     #[test]
     fn a_guest_sees_no_more_than_the_machine_has() {
-        let guest = identification(&[[u64::MAX; 8]; 8], 48);
+        let guest = identification(&[[u64::MAX; 8]; 8], 48, Version::V3);
         assert_eq!(guest[4][0] >> 32 & 0xf, 0, "SVE");
         assert_eq!(guest[5][0] >> 8 & 0xf, 0, "performance monitors");
         assert_eq!(guest[7][0] & 0xf, 5);
-        let guest = identification(&[[0; 8]; 8], 40);
+        let guest = identification(&[[0; 8]; 8], 40, Version::V3);
+        assert_eq!(identification(&[[u64::MAX; 8]; 8], 48, Version::V2)[4][0] >> 24 & 0xf, 0, "no ICC registers");
         assert_eq!(guest.iter().flatten().filter(|&&value| value != 0).count(), 1);
     }
 }
