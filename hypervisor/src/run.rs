@@ -176,7 +176,7 @@ fn flush(entity: &Entity, state: &mut State) {
     // Somebody looks at what was in ours. Whoever that is does not wait for us, for they are empty.
     while vgic.is_held(entity.index) {
         drop(vgic);
-        core::hint::spin_loop();
+        arch::relax();
         vgic = entity.domain.vgic.lock();
     }
     settle(entity, &mut vgic);
@@ -214,7 +214,7 @@ pub fn with_vgic<R>(
         // others: its own are empty then.
         while vgic.are_listed(held) {
             drop(vgic);
-            core::hint::spin_loop();
+            arch::relax();
             vgic = domain.vgic.lock();
         }
     }

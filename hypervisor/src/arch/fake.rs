@@ -132,6 +132,11 @@ pub fn wait_for_interrupt() {
     std::thread::yield_now();
 }
 
+/// Lets others go first.
+pub fn relax() {
+    std::thread::yield_now();
+}
+
 /// Ends.
 pub fn stop() -> ! {
     panic!("the machine stopped")

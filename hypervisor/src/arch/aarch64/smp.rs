@@ -105,7 +105,7 @@ pub fn start_other(number: usize, affinity: u64, way: Way, stack: u64) -> Result
         if super::timer::now() > limit {
             return Err("it does not answer");
         }
-        core::hint::spin_loop();
+        super::relax();
     }
     Ok(())
 }
