@@ -16,6 +16,8 @@
 //!   inactive <-------------------- guest deactivates ---------+
 //! ```
 
+#[cfg(test)]
+mod model;
 pub mod registers;
 mod v2;
 mod v3;
@@ -35,6 +37,8 @@ const SGIS: usize = 16;
 const WORDS: usize = 16;
 /// List registers that there can be.
 const LISTS_MAX: usize = 16;
+/// No CPU alone has taken a physical interrupt.
+const NO_CPU: usize = usize::MAX;
 /// vCPUs that a GICv2 can have.
 pub const V2_VCPUS_MAX: usize = 8;
 /// vCPUs that there can be: so many bits has what [`Vgic::hold`] returns.
@@ -290,7 +294,14 @@ impl Vgic {
             return (false, None);
         };
         let stays = !known.edge;
+        // That this CPU could take it says that the list register's one has been ended, if that ends it here.
+        if let Some(listed) = known.listed.as_mut().filter(|listed| listed.hardware) {
+            listed.hardware = false;
+            known.held = known.held.filter(|&before| before != cpu);
+        }
         if stays {
+            // Taken again while it is active: it went to another CPU meanwhile, which has an active state of its own (gic::ends_here).
+            let cpu = if known.held.is_some_and(|before| before != cpu) { NO_CPU } else { cpu };
             (known.raised, known.held) = (true, Some(cpu));
         } else {
             known.latched = true;
@@ -306,7 +317,8 @@ impl Vgic {
         if known.listed.is_some() {
             return None;
         }
-        let changes = !known.active && known.raised != line;
+        // It is pending as long as its line is up; but what is active comes back when it is not any more.
+        let changes = known.raised != line && !(line && known.active);
         if changes {
             known.raised = line;
         }
@@ -461,14 +473,15 @@ impl Vgic {
             }
         }
         // The active ones, so that the guest can end them; but where not all find room, what is pending must not wait for their end.
-        let room = count.saturating_sub(usize::from(pending.total > 0)).max(1);
+        let room = count.saturating_sub(usize::from(pending.total > 0));
         let actives = active.total.min(if active.total + pending.total > count { room } else { count });
         let pendings = pending.total.min(count - actives);
+        let crowded = pending.total > pendings;
         let chosen = active.numbers[..actives].iter().chain(&pending.numbers[..pendings]);
         let mut used = 0;
         for &key in chosen {
             let number = key as u16;
-            if let Some(list) = self.list(vcpu, number.into()) {
+            if let Some(list) = self.list(vcpu, number.into(), crowded) {
                 write(used, list);
                 self.banks[vcpu].listed.push(number);
                 used += 1;
@@ -478,12 +491,16 @@ impl Vgic {
         Flushed { used, maintenance }
     }
 
-    /// Returns an interrupt as a list register holds it, and notes that one does.
-    fn list(&mut self, vcpu: usize, number: usize) -> Option<ListRegister> {
+    /// Returns an interrupt as a list register holds it, and notes that one does. Where it is `crowded`, others wait for a list register:
+    /// then what is active as well as pending does not become pending before they were looked at.
+    fn list(&mut self, vcpu: usize, number: usize, crowded: bool) -> Option<ListRegister> {
         let on = [self.is_forwarded(false), self.is_forwarded(true)];
         let v2 = self.version == Version::V2;
         let interrupt = self.get_mut(vcpu, number)?;
-        let mut pending = interrupt.is_pending() && interrupt.enabled && on[usize::from(interrupt.group1)];
+        let waits = interrupt.is_pending() && interrupt.enabled && on[usize::from(interrupt.group1)];
+        // While it is active here, its next target may be another one.
+        let mine = number < PRIVATE || interrupt.target == Some(vcpu);
+        let mut pending = waits && mine && !(interrupt.active && crowded);
         let sgi = v2 && number < SGIS;
         // What an SGI's list register says of its sender is about both, pending and active.
         let source = if interrupt.active { interrupt.source } else { interrupt.sources.trailing_zeros() as u8 & 7 };
@@ -491,7 +508,7 @@ impl Vgic {
             pending &= interrupt.sources >> source & 1 != 0;
         }
         // With hardware behind it, it is pending or active, never both (IHI 0069, ICH_LR<n>_EL2.HW).
-        let hardware = interrupt.held.is_some_and(gic::ends_here) && !(pending && interrupt.active);
+        let hardware = interrupt.held.is_some_and(gic::ends_here) && !(waits && interrupt.active);
         let listed = Listed {
             latched: pending && interrupt.latched,
             raised: pending && interrupt.raised,
