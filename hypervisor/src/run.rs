@@ -130,6 +130,7 @@ fn load(entity: &Entity, state: &mut State) {
     let timer = domain.interrupts.virtual_timer;
     let busy = domain.vgic.lock().move_private(entity.index, timer, Some(arch::cpu()));
     gic::set_active(timer, busy);
+    gic::set_maintenance(Maintenance::default());
     entity.vcpu().news.store(true, SeqCst);
 }
 
@@ -396,8 +397,8 @@ fn interrupts(loaded: Option<&Entity>) {
                 schedule::fire_timers();
             }
             _ if interrupt == own.maintenance => {
-                // What it is about shows when the list registers are taken in; until then it asks for nothing more.
-                gic::set_maintenance(Maintenance::default());
+                // What it is about shows when the list registers are taken in, and lasts until then.
+                gic::silence();
                 gic::deactivate(taken);
                 loaded.into_iter().for_each(|entity| entity.vcpu().news.store(true, SeqCst));
             }

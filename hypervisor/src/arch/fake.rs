@@ -434,6 +434,8 @@ pub mod gic {
     }
     /// Asks for maintenance interrupts.
     pub fn set_maintenance(_wanted: Maintenance) {}
+    /// Asks for nothing.
+    pub fn silence() {}
     /// Ends nothing.
     pub fn take_ends() -> u32 {
         0

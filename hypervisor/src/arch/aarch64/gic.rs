@@ -50,6 +50,11 @@ mod hcr {
         ENABLE | bit(wanted.none_pending, NONE_PENDING) | bit(wanted.not_listed, NOT_LISTED)
     }
 
+    /// Returns the value that asks for nothing: with the virtual interface off (IHI 0048, 5.3.1). The count stays.
+    pub fn silent(value: u32) -> u32 {
+        value & 31 << COUNT_SHIFT
+    }
+
     /// Returns how many ends were counted of interrupts that are in no list register.
     pub fn count(value: u32) -> u32 {
         value >> COUNT_SHIFT
@@ -304,6 +309,12 @@ pub fn read_list(index: usize) -> (bool, bool) {
 /// Says what the list registers shall ask attention for.
 pub fn set_maintenance(wanted: Maintenance) {
     either!(write_control(hcr::value(wanted)));
+}
+
+/// Lets the list registers ask for nothing, and show nothing, until [`set_maintenance`] or [`take_ends`]: one that was ended asks until
+/// it is written.
+pub fn silence() {
+    either!(write_control(hcr::silent(either!(read_control()))));
 }
 
 /// Returns how many interrupts the guest ended that are in no list register; takes back what [`set_maintenance`] asked for.
