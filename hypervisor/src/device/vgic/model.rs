@@ -453,11 +453,16 @@ impl World {
                 self.write(place, on.into());
             }
             Act::Configure(vcpu, word, value) => {
+                let mut value = value;
                 for number in (word * 16..word * 16 + 16).filter(|&number| number < LAST) {
-                    let state = self.model.at(vcpu, number);
+                    let (state, bit) = (self.model.at(vcpu, number), (number - word * 16) * 2 + 1);
+                    // What is pending while it changes is pending or not (IHI 0069, GICD_ICFGR<n>).
+                    if state.is_pending() || state.line {
+                        value = value & !(1 << bit) | u32::from(state.edge) << bit;
+                    }
                     // A physical SPI changes while it is disabled; the timer's is a level.
                     if number != TIMER && (number < HARDWARE || !state.enabled) {
-                        state.edge = value >> ((number - word * 16) * 2 + 1) & 1 != 0;
+                        state.edge = value >> bit & 1 != 0;
                     }
                 }
                 let place = self.place(vcpu, (word < 2).then_some(vcpu), 0xc00 + word as u64 * 4, 4);
@@ -613,7 +618,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(8000))]
 
     #[test]
     fn a_gicv3_is_as_the_manual_says(count in 1usize..6, acts in acts()) {
