@@ -125,7 +125,7 @@ impl Vgic {
 
     /// Whether an interrupt shows as pending: what waits here, and what the physical controller has yet to send, or has again.
     fn shows_pending(interrupt: &Interrupt) -> bool {
-        let waits = interrupt.is_pending() && !(interrupt.is_withdrawn() && !interrupt.latched);
+        let waits = interrupt.is_pending() && (interrupt.latched || !interrupt.is_withdrawn());
         let level = interrupt.line && !interrupt.edge;
         waits || level || interrupt.shared_hardware().is_some_and(gic::is_pending)
     }
