@@ -424,6 +424,7 @@ fn command_lines(tree: &Fdt<'_>, modules: &[Module]) -> (String, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec;
     use fdt::Tree;
 
     fn tree(build: impl FnOnce(&mut Tree)) -> Vec<u8> {
@@ -482,5 +483,28 @@ mod tests {
         assert_eq!(interrupt(&[1, 16, 4]), None);
         assert_eq!(interrupt(&[0, 988, 4]), None);
         assert_eq!(interrupt(&[0, 1]), None);
+    }
+
+    #[test]
+    fn both_kinds_of_interrupt_controller_are_found() {
+        let found = |compatible: &str, regions: &[(u64, u64)]| {
+            let bytes = tree(|tree| {
+                let node = tree.ensure("/intc@8000000").unwrap();
+                tree.set_string(node, "compatible", compatible);
+                tree.set_cells(node, "interrupts", &[1, 9, 4]);
+                tree.set_reg(node, regions);
+            });
+            gic(&Fdt::new(&bytes).unwrap())
+        };
+        let regions = [(0x800_0000, 0x1_0000), (0x801_0000, 0x1_0000), (0x803_0000, 0x1_0000), (0x804_0000, 0x2000)];
+        let v2 = found("arm,gic-400", &regions).unwrap();
+        assert_eq!(v2.maintenance, 25);
+        assert_eq!(v2.kind, GicKind::V2 { interface: regions[1], control: regions[2], guest: regions[3] });
+        assert_eq!(v2.registers(), regions);
+        assert!(found("arm,gic-400", &regions[..2]).is_err(), "no room for guests");
+        let v3 = found("arm,gic-v3", &regions[..2]).unwrap();
+        assert_eq!(v3.kind, GicKind::V3 { redistributors: vec![regions[1]], stride: None });
+        assert!(found("arm,gic-v3", &regions[..1]).is_err());
+        assert!(found("arm,pl390", &regions).is_err());
     }
 }
