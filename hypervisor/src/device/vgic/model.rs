@@ -11,8 +11,8 @@ use proptest::prelude::*;
 
 use super::registers::{Frame, Place};
 use super::*;
-use crate::arch::become_cpu;
 use crate::arch::gic::{Physical, reset, with_physical};
+use crate::arch::{Maintenance, become_cpu};
 
 /// SPIs; those from `HARDWARE` on have physical ones behind them.
 const SHARED: usize = 12;
