@@ -184,9 +184,8 @@ fn flush(entity: &Entity, state: &mut State) {
     let flushed = vgic.flush(entity.index, gic::list_registers(), |index, list| gic::write_list(index, Some(list)));
     drop(vgic);
     state.listed = flushed.used;
-    if flushed.maintenance != Maintenance::default() {
-        gic::set_maintenance(flushed.maintenance);
-    }
+    // Always: a maintenance interrupt that was on its way when its reason went has silenced the interface.
+    gic::set_maintenance(flushed.maintenance);
 }
 
 /// Lets `act` see the interrupt controller with everything in it that `concerns` an access of the loaded vCPU, and nothing of that in
