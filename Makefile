@@ -22,6 +22,8 @@ test: setup-test                  ## every test but the long matrix, then the tu
 	target/debug/xenbuild test recipes/tutorial-el3.toml
 	target/debug/xenbuild test recipes/tutorial.toml --variant integrated
 	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant el3
+	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant gicv2
+	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant gicv2-el3
 	target/debug/xenbuild test tests/data/source/tiny.toml
 
 check: setup-bare                 ## format, lints with warnings denied on host and bare-metal code, docs, tidy
@@ -47,7 +49,7 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	MODULES_ROOT=$(INPUTS)/kernel cargo test --locked --release -- --include-ignored
 	set -e; for variant in $(MATRIX); do for recipe in tutorial tutorial-el3; do \
 	  $(XENBUILD) test recipes/$$recipe.toml --variant $$variant; done; done
-	set -e; for variant in one-cpu four-cpus cortex-a53 cortex-a72; do \
+	set -e; for variant in one-cpu four-cpus gicv2-four-cpus cortex-a53 cortex-a72; do \
 	  $(XENBUILD) test tests/data/hypervisor/dom0.toml --variant $$variant; done
 	$(XENBUILD) test recipes/from-source.toml
 	! grep -l '$(CURDIR)' out/from-source/Image out/from-source/xen out/from-source/xen-syms

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use imagegen::disk::bmap_read;
+use imagegen::disk::bmap;
 use rustix::fs::OFlags;
 use serde::Serialize;
 use sha2::Digest as _;
@@ -269,11 +269,11 @@ impl Verifier<'_> {
         let Some(artifact) = document.artifacts.iter().find(|artifact| artifact.name.as_str() == image) else {
             return wrong("maps an image that the manifest does not list");
         };
-        let bytes = match read_if_there(&self.folder.join(name), bmap_read::SIZE_MAX as u64) {
+        let bytes = match read_if_there(&self.folder.join(name), bmap::SIZE_MAX as u64) {
             Ok(bytes) => bytes.unwrap_or_default(),
             Err(error) => return wrong(&reason(&error, self.folder)),
         };
-        let map = match bmap_read::read(&bytes) {
+        let map = match bmap::read(&bytes) {
             Ok(map) => map,
             Err(error) => return wrong(&error.to_string()),
         };
