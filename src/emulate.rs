@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
-use crate::recipe::Recipe;
+use crate::recipe::{BootFormat, Recipe};
 
 pub mod command;
 pub mod console;
@@ -33,9 +33,11 @@ pub mod terminal;
 pub struct Image {
     /// The recipe's folder of artifacts: the serial log and kept overlays go there.
     pub folder: PathBuf,
-    /// The boot artifact, `RECIPE.axf`.
-    pub boot: PathBuf,
-    /// Dom0's disks: its root first, which becomes `/dev/vda`.
+    /// What the machine starts: the boot artifact, `RECIPE.axf`, or the firmware; none where there is nothing of the kind.
+    pub boot: Option<PathBuf>,
+    /// The device tree for firmware, where it is not the emulator's own.
+    pub device_tree: Option<PathBuf>,
+    /// Dom0's disks: its root first, which becomes `/dev/vda`; or the partitioned ones that the machine starts from.
     pub disks: Vec<PathBuf>,
 }
 
@@ -43,10 +45,15 @@ impl Image {
     /// Returns what building the recipe makes, or would make, under `out`.
     pub fn of(recipe: &Recipe, out: &Path) -> Image {
         let folder = out.join(&recipe.name);
-        let disks = recipe.dom0.root.iter().chain(&recipe.dom0.disks);
+        let boot = match (&recipe.machine.firmware, recipe.boot.format) {
+            (Some(_), _) => Some("firmware.bin".to_owned()),
+            (None, BootFormat::Axf) => Some(format!("{}.axf", recipe.name)),
+            (None, BootFormat::UBoot) => None,
+        };
         Image {
-            boot: folder.join(format!("{}.axf", recipe.name)),
-            disks: disks.map(|name| folder.join(format!("{}.img", name.value))).collect(),
+            boot: boot.map(|name| folder.join(name)),
+            device_tree: recipe.hands_over_a_key().then(|| folder.join("u-boot-key.dtb")),
+            disks: recipe.machine_disks().into_iter().map(|name| folder.join(format!("{name}.img"))).collect(),
             folder,
         }
     }
@@ -58,14 +65,15 @@ impl Image {
         };
         Ok(Image {
             folder: absolute(self.folder)?,
-            boot: absolute(self.boot)?,
+            boot: self.boot.map(absolute).transpose()?,
+            device_tree: self.device_tree.map(absolute).transpose()?,
             disks: self.disks.into_iter().map(absolute).collect::<Result<_>>()?,
         })
     }
 
     /// Checks that all of it is there.
     pub fn check(&self) -> Result<()> {
-        match std::iter::once(&self.boot).chain(&self.disks).find(|path| !path.is_file()) {
+        match self.boot.iter().chain(&self.device_tree).chain(&self.disks).find(|path| !path.is_file()) {
             Some(path) => Err(Error::new(Kind::Usage, format!("{} is not there", path.display()))
                 .hint("without --no-build it is made first")),
             None => Ok(()),

@@ -58,6 +58,10 @@ pub enum Role {
     Bmap,
     /// A guest's configuration.
     GuestConfig,
+    /// What U-Boot boots from.
+    UBoot,
+    /// What an emulator starts instead of the file to boot.
+    Firmware,
     /// What compiling leaves besides the Image: configuration, symbols, modules.
     Byproduct,
 }

@@ -21,6 +21,7 @@ use imagegen::fat::Width;
 use crate::error::{Error, Kind, Result};
 use report::{Class, Finding, Report};
 
+mod boot;
 mod complete;
 mod defaults;
 mod disk;
@@ -213,6 +214,8 @@ pub enum MachineKind {
     FoundationV8,
     /// Arm's FVP Base RevC.
     FvpBaseRevC,
+    /// Any other, which its device tree describes.
+    Board,
 }
 
 /// `[machine]`.
@@ -232,6 +235,10 @@ pub struct Machine {
     pub exception_level: u8,
     /// Ports of the host that lead into Dom0 (user networking).
     pub forwards: Vec<Forward>,
+    /// What an emulator starts instead of the boot artifact.
+    pub firmware: Option<FileSource>,
+    /// QEMU's model of a board, as `-M` takes it.
+    pub qemu: Option<String>,
 }
 
 /// `tcp:2222:22`: a port of the host (on loopback) that leads to a port of Dom0.
@@ -580,6 +587,8 @@ pub enum EntryContent {
     Disk(Located<String>),
     /// A kernel of the recipe, as an Image.
     Kernel(Located<String>),
+    /// Something to boot from.
+    Boot(BootPart),
     /// Nothing: what packages or includes brought at this path, and below, is taken away.
     Absent,
 }
@@ -764,6 +773,67 @@ pub struct Boot {
     pub format: BootFormat,
     /// Load addresses, by the name of the part: `kernel`.
     pub addresses: BTreeMap<String, Located<u64>>,
+    /// U-Boot's script, where there is to be one.
+    pub script: Option<Script>,
+    /// The FIT, where there is to be one.
+    pub fit: Option<Fit>,
+}
+
+/// Something to boot from, as a file of a file system.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum BootPart {
+    /// U-Boot's script.
+    Script,
+    /// The FIT.
+    Fit,
+    /// The hypervisor.
+    Hypervisor,
+    /// Dom0's kernel.
+    Kernel,
+    /// Dom0's initramfs.
+    Initramfs,
+    /// The device tree that says where U-Boot's script loads the others.
+    DeviceTree,
+}
+
+/// `[boot.script]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Script {
+    /// What it says.
+    pub text: ScriptText,
+    /// The hypervisor gets the firmware's device tree, not ours.
+    pub firmware_tree: bool,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// What a script says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ScriptText {
+    /// What follows from the recipe.
+    Made,
+    /// This.
+    Text(String),
+    /// What is in this local file.
+    Path(Located<PathBuf>),
+}
+
+/// `[boot.fit]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fit {
+    /// What it is signed with.
+    pub key: Option<FitKey>,
+}
+
+/// A key to sign with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FitKey {
+    /// The PEM file, absolute.
+    pub path: Located<PathBuf>,
+    /// The name by which U-Boot finds its public half.
+    pub name: String,
+    /// The device tree that the public half is added to.
+    pub control: Option<FileSource>,
 }
 
 /// A boot artifact.
@@ -771,6 +841,8 @@ pub struct Boot {
 pub enum BootFormat {
     /// One ELF with everything in it: `RECIPE.axf`.
     Axf,
+    /// What U-Boot boots from, and no ELF.
+    UBoot,
 }
 
 /// `[test]`: a dialogue on the serial console.

@@ -31,6 +31,7 @@ pub mod output;
 #[cfg(test)]
 pub mod probe;
 pub mod source;
+pub mod uboot;
 pub mod unpack;
 pub mod wrap;
 
@@ -383,6 +384,8 @@ pub enum Step {
     Compile(Box<compile::Compile>),
     /// The hypervisor that is carried.
     Integrated(integrated::Integrated),
+    /// A local file as it is.
+    Copy(extract::Copy),
     /// A kernel becomes an Image.
     Kernel(kernel::Kernel),
     /// Device-tree sources become a blob.
@@ -399,6 +402,8 @@ pub enum Step {
     GuestConfig(guest_config::GuestConfig),
     /// All becomes one file to boot.
     Wrap(wrap::Wrap),
+    /// All becomes what U-Boot boots from.
+    UBoot(Box<uboot::UBoot>),
     /// For tests of the engine.
     #[cfg(test)]
     Probe(probe::Probe),
@@ -417,6 +422,8 @@ impl Step {
             Step::Unpack(step) => step,
             Step::Extract(step) => step,
             Step::Integrated(step) => step,
+            Step::Copy(step) => step,
+            Step::UBoot(step) => &**step,
             Step::Kernel(step) => step,
             Step::DeviceTree(step) => step,
             Step::Filesystem(step) => &**step,

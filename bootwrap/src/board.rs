@@ -115,6 +115,11 @@ impl Board {
     }
 }
 
+/// Returns a tree's memory, and what nobody may use of it: all that matters where firmware does the rest.
+pub fn memory_and_reserved(tree: &Fdt<'_>) -> Result<(Vec<Range>, Vec<Range>), Error> {
+    Ok((memory(tree)?, reserved(tree)?))
+}
+
 /// Returns the node by which firmware offers PSCI, whatever its name.
 fn psci<'a>(tree: &Fdt<'a>) -> Option<Node<'a>> {
     ["arm,psci-1.0", "arm,psci-0.2", "arm,psci"].iter().find_map(|name| tree.find_compatible(name).next())

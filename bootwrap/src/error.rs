@@ -16,6 +16,8 @@ pub enum Error {
     Layout(crate::layout::LayoutError),
     /// The stub is not one of ours, or of another version.
     Stub(String),
+    /// A key is none that a FIT can be signed with.
+    Key(String),
     /// A payload gave fewer bytes than it has, or the output took none.
     Io(String, io::Error),
 }
@@ -28,6 +30,7 @@ impl fmt::Display for Error {
             Error::Board(text) => write!(f, "device tree: {text}"),
             Error::Layout(error) => error.fmt(f),
             Error::Stub(text) => write!(f, "EL3 stub: {text}"),
+            Error::Key(text) => write!(f, "the key: {text}"),
             Error::Io(name, error) => write!(f, "{name}: {error}"),
         }
     }
@@ -40,7 +43,7 @@ impl std::error::Error for Error {
             Error::DeviceTree(error) => Some(error),
             Error::Layout(error) => Some(error),
             Error::Io(_, error) => Some(error),
-            Error::Board(_) | Error::Stub(_) => None,
+            Error::Board(_) | Error::Stub(_) | Error::Key(_) => None,
         }
     }
 }

@@ -94,6 +94,8 @@ pub struct MemoryMap {
     pub banks: Vec<Range>,
     /// What the board's device tree says nobody may use, ascending.
     pub reserved: Vec<Range>,
+    /// What the firmware and the loader keep for themselves while they load.
+    pub firmware: Vec<Range>,
     /// What was placed, ascending.
     pub placed: Vec<Placed>,
 }
@@ -133,7 +135,7 @@ impl MemoryMap {
                 _ => merged.push(bank),
             }
         }
-        MemoryMap { banks: merged, reserved, placed: Vec::new() }
+        MemoryMap { banks: merged, reserved, firmware: Vec::new(), placed: Vec::new() }
     }
 
     /// Places all items: first those whose address is given, then the others, each at the lowest address its rules allow.
@@ -189,6 +191,13 @@ impl MemoryMap {
                 other.end()
             ));
         }
+        if let Some(other) = self.firmware.iter().find(|other| other.overlaps(&range)) {
+            return Err(format!(
+                "{name} at {start:#x} overlaps {:#x}..{:#x}, which the boot loader keeps for itself",
+                other.start,
+                other.end()
+            ));
+        }
         if let Some(other) = self.placed.iter().find(|other| other.range.overlaps(&range)) {
             let bytes = range.end().min(other.range.end()) - start.max(other.range.start);
             return Err(format!("{name} at {start:#x}..{:#x} overlaps {} by {bytes} bytes", range.end(), other.name));
@@ -198,7 +207,8 @@ impl MemoryMap {
 
     /// Returns the lowest address at which `item` fits. Candidates: every bank's start, and the end of every obstacle.
     fn lowest(&self, item: &Item) -> Option<u64> {
-        let obstacles = || self.reserved.iter().chain(self.placed.iter().map(|placed| &placed.range));
+        let obstacles =
+            || self.reserved.iter().chain(&self.firmware).chain(self.placed.iter().map(|placed| &placed.range));
         let mut candidates: Vec<u64> = self
             .banks
             .iter()
@@ -236,7 +246,7 @@ impl MemoryMap {
             if range.size_bytes < item.file_bytes || range.size_bytes != item.memory_bytes {
                 return fail(format!("{} has the wrong size", placed.name));
             }
-            if self.reserved.iter().any(|other| other.overlaps(&range)) {
+            if self.reserved.iter().chain(&self.firmware).any(|other| other.overlaps(&range)) {
                 return fail(format!("{} is in reserved memory", placed.name));
             }
             if let Some(other) = self.placed[index + 1..].iter().find(|other| other.range.overlaps(&range)) {
@@ -253,8 +263,13 @@ impl MemoryMap {
 
     /// Returns the free ranges, ascending.
     pub fn free(&self) -> Vec<Range> {
-        let mut taken: Vec<Range> =
-            self.reserved.iter().copied().chain(self.placed.iter().map(|placed| placed.range)).collect();
+        let mut taken: Vec<Range> = self
+            .reserved
+            .iter()
+            .chain(&self.firmware)
+            .copied()
+            .chain(self.placed.iter().map(|placed| placed.range))
+            .collect();
         taken.sort_unstable();
         let mut free = Vec::new();
         for bank in &self.banks {
@@ -298,6 +313,7 @@ impl fmt::Display for MemoryMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rows: Vec<(Range, String)> = self.free().into_iter().map(|range| (range, "free".into())).collect();
         rows.extend(self.reserved.iter().map(|&range| (range, "reserved by the device tree".into())));
+        rows.extend(self.firmware.iter().map(|&range| (range, "the boot loader's own".into())));
         rows.extend(self.placed.iter().map(|placed| {
             let cleared = placed.range.size_bytes - placed.file_bytes.min(placed.range.size_bytes);
             let mut text = placed.name.clone();

@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod layout;
 pub mod payload;
 pub mod stub;
+pub mod uboot;
 pub mod wrap;
 
 pub use bootwrap_el3 as el3;

@@ -12,10 +12,10 @@ use crate::emulate::dialogue::{Dialogue, Report, Watch};
 use crate::emulate::log::SerialLog;
 use crate::emulate::machine::{Composed, Options};
 use crate::emulate::plain::Filter;
-use crate::emulate::{Image, junit, qemu};
+use crate::emulate::{Image, junit, model, qemu};
 use crate::error::{Error, Kind, Result};
 use crate::file;
-use crate::recipe::{self, MachineKind, Recipe};
+use crate::recipe::{self, Recipe};
 use crate::run;
 use crate::run::history::History;
 use crate::run::results::Session;
@@ -53,7 +53,7 @@ impl MachineArgs {
 
     /// Returns the options of a machine that a person sits at.
     pub fn options(&self, recipe: &Recipe) -> Options {
-        let program = if recipe.machine.kind == MachineKind::QemuVirt { &self.qemu } else { &self.model };
+        let program = if model::program(recipe.machine.kind).is_none() { &self.qemu } else { &self.model };
         Options {
             program: program.clone(),
             extra: self.extra.clone(),
@@ -75,7 +75,7 @@ impl MachineArgs {
         } else {
             let watcher = progress::watcher(global);
             let made = run::build(recipe, &progress::options(global)?, &*watcher)?;
-            Image { folder: made.folder, boot: made.boot, disks: made.disks }
+            Image { boot: made.boot, disks: made.disks, ..Image::of(recipe, &global.out) }
         };
         let image = image.absolute()?;
         image.check()?;

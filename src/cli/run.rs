@@ -10,7 +10,6 @@ use crate::emulate::machine::compose;
 use crate::emulate::overlay::Persist;
 use crate::emulate::{Image, terminal};
 use crate::error::{Error, Kind, Result};
-use crate::recipe::MachineKind;
 use crate::run::signal;
 
 /// Builds a recipe and boots it, with the terminal on its serial console
@@ -99,7 +98,7 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
         }
         eprintln!("Ctrl-A x ends the machine");
     }
-    let has_monitor = recipe.machine.kind == MachineKind::QemuVirt;
+    let has_monitor = crate::emulate::model::program(recipe.machine.kind).is_none();
     let mut running = composed.start(log, &cancel)?;
     let ending = terminal::attach(&mut running.emulator, has_monitor, &cancel)?;
     let how = ending.as_ref().map_or("ended from the keyboard".to_owned(), |ending| format!("{ending}"));

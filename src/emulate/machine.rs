@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::command::CommandLine;
 use super::log::SerialLog;
@@ -57,8 +57,9 @@ pub struct Running {
 
 /// Composes the machine of a recipe. Touches no file, but looks for free ports where the recipe asks for port 0.
 pub fn compose(machine: &Machine, image: &Image, options: &Options) -> Result<Composed> {
+    let boot = startable(machine, image)?;
     let forwards = choose_ports(&machine.forwards)?;
-    let is_model = machine.kind != MachineKind::QemuVirt;
+    let is_model = model::program(machine.kind).is_some();
     let overlays = overlay::plan(image, is_model, options.persist);
     let command = if is_model {
         model::check(machine, overlays.len())?;
@@ -67,7 +68,7 @@ pub fn compose(machine: &Machine, image: &Image, options: &Options) -> Result<Co
         }
         let disk = overlays.first().and_then(|overlay| overlay.path.as_deref());
         let chosen = model::Options { program: options.program.clone(), extra: options.extra.clone() };
-        model::command_line(machine, image, disk, &forwards, &chosen)
+        model::command_line(machine, boot, disk, &forwards, &chosen)
     } else {
         qemu::check_disks(overlays.len())?;
         let disks: Vec<_> = overlays.iter().map(Overlay::disk).collect();
@@ -84,6 +85,21 @@ pub fn compose(machine: &Machine, image: &Image, options: &Options) -> Result<Co
     let wire = if is_model { Wire::Announced } else { Wire::Stdio };
     let start = Start { wire, qmp: !is_model, guardian: options.guardian.clone() };
     Ok(Composed { command, forwards, overlays, start, is_model })
+}
+
+/// Returns what the machine starts, if there is an emulator of it that could start it.
+fn startable<'a>(machine: &Machine, image: &'a Image) -> Result<&'a Path> {
+    let error = if machine.kind == MachineKind::Board && machine.qemu.is_none() {
+        Error::new(Kind::Usage, "the machine is a board of which the recipe names no emulator")
+            .hint("`qemu` of `[machine]` names QEMU's model of it, where there is one")
+    } else {
+        let error = Error::new(Kind::Usage, "the recipe makes nothing that an emulator could start");
+        match &image.boot {
+            Some(boot) => return Ok(boot),
+            None => error.hint("`firmware` of `[machine]` is started where `format` of `[boot]` is `u-boot`"),
+        }
+    };
+    Err(error.hint("`xenbuild image` makes it, and `xenbuild flash` writes it to a card"))
 }
 
 impl Composed {

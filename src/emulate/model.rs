@@ -7,7 +7,6 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::Image;
 use super::command::CommandLine;
 use crate::error::{Error, Kind, Result};
 use crate::recipe::{Forward, Machine, MachineKind};
@@ -24,7 +23,7 @@ pub struct Options {
 /// Returns the program's name, for machines that are models.
 pub fn program(kind: MachineKind) -> Option<&'static str> {
     match kind {
-        MachineKind::QemuVirt => None,
+        MachineKind::QemuVirt | MachineKind::Board => None,
         MachineKind::FoundationV8 => Some("Foundation_Platform"),
         MachineKind::FvpBaseRevC => Some("FVP_Base_RevC-2xAEMvA"),
     }
@@ -33,7 +32,7 @@ pub fn program(kind: MachineKind) -> Option<&'static str> {
 /// Composes the command line. `disk` is what the model may write to: never the artifact itself.
 pub fn command_line(
     machine: &Machine,
-    image: &Image,
+    boot: &Path,
     disk: Option<&Path>,
     forwards: &[Forward],
     options: &Options,
@@ -69,13 +68,13 @@ pub fn command_line(
         if !forwards.is_empty() {
             line.add(["-C".into(), format!("bp.virtio_net.hostbridge.userNetPorts={}", ports(forwards, "127.0.0.1:"))]);
         }
-        line.add(["-a".into(), joined("cluster*.cpu*=", &image.boot)]);
+        line.add(["-a".into(), joined("cluster*.cpu*=", boot)]);
     } else {
         line.add([format!("--cores={cpus}")]);
         line.add([if machine.gic == 3 { "--gicv3" } else { "--no-gicv3" }]);
         line.add(["--no-secure-memory"]);
         line.add(["--no-visualization"]);
-        line.add([joined("--image=", &image.boot)]);
+        line.add([joined("--image=", boot)]);
         if let Some(disk) = disk {
             line.add([joined("--block-device=", disk)]);
         }

@@ -177,7 +177,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let disk = folder.path().join("rootfs.img");
         std::fs::write(&disk, vec![7; 4096]).unwrap();
-        let image = Image { folder: folder.path().into(), boot: folder.path().join("x.axf"), disks: vec![disk] };
+        let boot = Some(folder.path().join("x.axf"));
+        let image = Image { folder: folder.path().into(), boot, device_tree: None, disks: vec![disk] };
         Fixture { folder, image }
     }
 

@@ -64,20 +64,25 @@ pub fn command_line(
     forwards: &[Forward],
     options: &Options,
 ) -> CommandLine {
+    if let Some(model) = &machine.qemu {
+        return board(model, machine, image, disks, forwards, options);
+    }
     let mut line = CommandLine::new(options.program.clone().unwrap_or_else(|| PROGRAM.into()));
     let secure = if machine.exception_level == 3 { ",secure=on" } else { "" };
-    line.add(["-M".into(), format!("virt,virtualization=on{secure},gic-version={}", machine.gic)]);
+    // Where firmware could want ACPI, the board has an ACPI device in the place of the one that switches it off.
+    let acpi = if machine.firmware.is_some() { ",acpi=off" } else { "" };
+    line.add(["-M".into(), format!("virt,virtualization=on{secure},gic-version={}{acpi}", machine.gic)]);
     line.add(["-accel", "tcg"]);
     line.add(["-cpu", &machine.cpu]);
     line.add(["-smp".into(), machine.cpus.value.to_string()]);
     line.add(["-m".into(), memory(machine.memory_bytes.value)]);
     line.add(["-nodefaults"]);
-    line.add(["-display", "none"]);
-    match options.serial {
-        Serial::WithMonitor => line.add(["-serial", "mon:stdio"]),
-        Serial::Plain => line.add(["-serial", "stdio"]).add(["-monitor", "none"]),
-    };
-    line.add([OsString::from("-kernel"), image.boot.clone().into()]);
+    console(&mut line, options);
+    let start = if machine.firmware.is_some() { "-bios" } else { "-kernel" };
+    line.add([OsString::from(start), boot_of(image)]);
+    if let Some(tree) = &image.device_tree {
+        line.add([OsString::from("-dtb"), tree.into()]);
+    }
     line.add(["-global", "virtio-mmio.force-legacy=false"]);
     for (index, disk) in disks.iter().enumerate() {
         line.add([OsString::from("-drive"), drive(index, disk)]);
@@ -88,6 +93,52 @@ pub fn command_line(
     line.add(["-device".into(), format!("virtio-net-device,netdev=net0,bus=virtio-mmio-bus.{bus}")]);
     bus += 1;
     line.add(["-device".into(), format!("virtio-rng-device,bus=virtio-mmio-bus.{bus}")]);
+    asked(&mut line, options);
+    line
+}
+
+/// Composes the command line for QEMU's model of a board: its disks are cards, its network what the board has.
+fn board(
+    model: &str,
+    machine: &Machine,
+    image: &Image,
+    disks: &[Disk],
+    forwards: &[Forward],
+    options: &Options,
+) -> CommandLine {
+    let mut line = CommandLine::new(options.program.clone().unwrap_or_else(|| PROGRAM.into()));
+    line.add(["-M", model]);
+    line.add(["-accel", "tcg"]);
+    line.add(["-smp".into(), machine.cpus.value.to_string()]);
+    line.add(["-m".into(), memory(machine.memory_bytes.value)]);
+    console(&mut line, options);
+    line.add([OsString::from("-kernel"), boot_of(image)]);
+    for (index, disk) in disks.iter().enumerate() {
+        let mut option = OsString::from(format!("if=sd,index={index},"));
+        option.push(drive_file(disk));
+        line.add([OsString::from("-drive"), option]);
+    }
+    let ports = netdev(forwards);
+    line.add(["-nic".to_owned(), ports.replacen(",id=net0", "", 1)]);
+    asked(&mut line, options);
+    line
+}
+
+/// Returns what is started; [`super::machine::compose`] sees to it that there is something.
+fn boot_of(image: &Image) -> OsString {
+    image.boot.clone().unwrap_or_default().into()
+}
+
+fn console(line: &mut CommandLine, options: &Options) {
+    line.add(["-display", "none"]);
+    match options.serial {
+        Serial::WithMonitor => line.add(["-serial", "mon:stdio"]),
+        Serial::Plain => line.add(["-serial", "stdio"]).add(["-monitor", "none"]),
+    };
+}
+
+/// Adds what was asked for beside what the recipe says.
+fn asked(line: &mut CommandLine, options: &Options) {
     if options.no_reboot {
         line.add(["-no-reboot"]);
     }
@@ -100,7 +151,6 @@ pub fn command_line(
     for argument in &options.extra {
         line.add([argument.clone()]);
     }
-    line
 }
 
 /// How many disks the board has room for: its virtio-mmio transports, less the network and the entropy source.
@@ -113,11 +163,17 @@ fn memory(bytes: u64) -> String {
 
 /// Writes a `-drive` option. In QEMU's option syntax a comma in a value is written twice.
 fn drive(index: usize, disk: &Disk) -> OsString {
+    let mut option = OsString::from(format!("if=none,id=disk{index},"));
+    option.push(drive_file(disk));
+    option
+}
+
+fn drive_file(disk: &Disk) -> OsString {
     let (format, path, snapshot) = match disk {
         Disk::ThrowAway(path) => ("raw", path, ",snapshot=on"),
         Disk::Kept(path) => ("qcow2", path, ""),
     };
-    let mut option = OsString::from(format!("if=none,id=disk{index},format={format}{snapshot},file="));
+    let mut option = OsString::from(format!("format={format}{snapshot},file="));
     option.push(double_commas(path));
     option
 }

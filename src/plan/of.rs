@@ -7,8 +7,8 @@ use super::{Artifact, Plan, Role};
 use crate::error::{Error, Kind, Result};
 use crate::fetch::{Lock, LockedPackage, Request};
 use crate::recipe::{
-    DiskImage, DiskSource, EntryContent, FileSource, Filesystem, Format, Guest, Include, Located, Machine, MachineKind,
-    Origin, PartitionContent, Recipe, TreeSource,
+    BootFormat, DiskImage, DiskSource, EntryContent, FileSource, Filesystem, Format, Guest, Include, Located, Machine,
+    MachineKind, Origin, PartitionContent, Recipe, TreeSource,
 };
 use crate::step::bmap::{self, Bmap};
 use crate::step::compress::{self, Compress};
@@ -25,6 +25,7 @@ use crate::step::wrap::{self, Wrap};
 use crate::step::{Digest, Input, InputSource, Step, StepId};
 
 mod compiled;
+mod uboot;
 
 /// How deep file systems may lie in each other.
 const DEPTH_MAX: usize = 16;
@@ -65,6 +66,9 @@ impl Plan {
             filesystems: BTreeMap::new(),
             configs: BTreeMap::new(),
             disks: BTreeMap::new(),
+            hypervisor: None,
+            device_tree: None,
+            uboot: None,
             open: Vec::new(),
         };
         let unwritable = recipe.guests.iter().filter_map(|(name, guest)| {
@@ -94,6 +98,9 @@ struct Planner<'a> {
     filesystems: BTreeMap<String, StepId>,
     configs: BTreeMap<String, StepId>,
     disks: BTreeMap<String, StepId>,
+    hypervisor: Option<StepId>,
+    device_tree: Option<StepId>,
+    uboot: Option<StepId>,
     /// File systems being planned, outermost first.
     open: Vec<String>,
 }
@@ -101,7 +108,7 @@ struct Planner<'a> {
 impl<'a> Planner<'a> {
     fn all(&mut self) -> Result<()> {
         let recipe = self.recipe;
-        let hypervisor = self.image("hypervisor", &recipe.hypervisor.image)?;
+        let hypervisor = self.hypervisor()?;
         self.artifact(Role::Image, "xen", hypervisor, kernel::OUTPUT);
         let kernel = self.kernel(&recipe.dom0.kernel)?;
         self.artifact(Role::Image, "Image", kernel, kernel::OUTPUT);
@@ -125,7 +132,10 @@ impl<'a> Planner<'a> {
             let message = "Dom0 has no root file system to put this guest's files in: `dom0.root` names one";
             return Err(wrong_at(&guest.origin, message));
         }
-        self.boot(hypervisor, kernel, device_tree)
+        if recipe.boot.format == BootFormat::Axf {
+            self.boot(hypervisor, kernel, device_tree)?;
+        }
+        self.uboot_artifacts()
     }
 
     fn artifact(&mut self, role: Role, name: &str, step: StepId, output: &str) {
@@ -149,7 +159,7 @@ impl<'a> Planner<'a> {
             hypervisor_bootargs: hypervisor_bootargs(recipe),
             kernel_bootargs: recipe.dom0.bootargs.clone(),
             initramfs: recipe.dom0.initramfs.is_some(),
-            addresses: recipe.boot.addresses.clone(),
+            addresses: self.addresses("fit"),
         });
         let boot = self.plan.push("boot", step, inputs)?;
         self.artifact(Role::Boot, &format!("{}.axf", recipe.name), boot, wrap::OUTPUT);
@@ -172,6 +182,15 @@ impl<'a> Planner<'a> {
         self.plan.push(name, Step::Kernel(Kernel { title }), vec![input])
     }
 
+    fn hypervisor(&mut self) -> Result<StepId> {
+        if let Some(id) = self.hypervisor {
+            return Ok(id);
+        }
+        let id = self.image("hypervisor", &self.recipe.hypervisor.image)?;
+        self.hypervisor = Some(id);
+        Ok(id)
+    }
+
     fn kernel(&mut self, name: &Located<String>) -> Result<StepId> {
         if self.recipe.kernels.contains_key(&name.value) {
             return self.kernel_of(&name.value);
@@ -190,12 +209,17 @@ impl<'a> Planner<'a> {
     }
 
     fn device_tree(&mut self) -> Result<StepId> {
+        if let Some(id) = self.device_tree {
+            return Ok(id);
+        }
         let recipe = self.recipe;
         let mut inputs = Vec::new();
         let mut defines = defines(&recipe.machine, recipe.device_tree.source.is_none());
         defines.extend(recipe.device_tree.defines.clone());
         let board = match &recipe.device_tree.source {
-            None => Some(board(recipe.machine.kind)),
+            None => Some(board(recipe.machine.kind).ok_or_else(|| {
+                Error::new(Kind::Recipe, "the machine is a `board`, but no `[device-tree]` describes it")
+            })?),
             Some(source) => {
                 let input = self.one_file("device-tree", device_tree::SOURCE, source)?;
                 inputs.push(as_tree_source(input));
@@ -212,7 +236,9 @@ impl<'a> Planner<'a> {
         for (name, bytes) in device_tree::carried() {
             inputs.push(Input::carried(format!("board {name}"), bytes));
         }
-        self.plan.push("device-tree", Step::DeviceTree(DeviceTree { board, defines, overlays }), inputs)
+        let id = self.plan.push("device-tree", Step::DeviceTree(DeviceTree { board, defines, overlays }), inputs)?;
+        self.device_tree = Some(id);
+        Ok(id)
     }
 
     fn config(&mut self, name: &str, guest: &Guest) -> Result<StepId> {
@@ -434,6 +460,10 @@ impl<'a> Planner<'a> {
                 inputs.push(Input::step(&input, self.kernel(name)?));
                 FileContent::Image(input)
             }
+            EntryContent::Boot(part) => {
+                inputs.push(self.boot_part(&input, *part, origin)?);
+                FileContent::Image(input)
+            }
             EntryContent::File(FileSource::Path { path, sha256 }) => {
                 let source = InputSource::File { path: path.value.clone(), sha256: digest(sha256)?, mode: true };
                 inputs.push(Input { name: input.clone(), source, origin: Some(path.origin.clone()) });
@@ -610,11 +640,12 @@ fn file_name(name: &str, format: &Format) -> String {
     format!("{name}.{extension}")
 }
 
-fn board(kind: MachineKind) -> &'static str {
+fn board(kind: MachineKind) -> Option<&'static str> {
     match kind {
-        MachineKind::QemuVirt => "qemu-virt",
-        MachineKind::FoundationV8 => "foundation-v8",
-        MachineKind::FvpBaseRevC => "fvp-base-revc",
+        MachineKind::QemuVirt => Some("qemu-virt"),
+        MachineKind::FoundationV8 => Some("foundation-v8"),
+        MachineKind::FvpBaseRevC => Some("fvp-base-revc"),
+        MachineKind::Board => None,
     }
 }
 
@@ -633,7 +664,7 @@ fn defines(machine: &Machine, carried: bool) -> BTreeMap<String, String> {
         _ if !carried => &["GIC_VERSION", "CPUS", "MEMORY_SIZE", "CPU_COMPATIBLE", "VIRTUALIZATION", "SECURE", "PSCI"],
         MachineKind::QemuVirt => &["GIC_VERSION", "CPUS", "MEMORY_SIZE", "CPU_COMPATIBLE", "VIRTUALIZATION", "SECURE"],
         MachineKind::FoundationV8 => &["GIC_VERSION", "CPUS", "PSCI"],
-        MachineKind::FvpBaseRevC => &[],
+        MachineKind::FvpBaseRevC | MachineKind::Board => &[],
     };
     let known = |name: &str| name != "CPU_COMPATIBLE" || !machine.cpu.is_empty();
     all.into_iter()

@@ -70,7 +70,7 @@ fn derive(document: &mut Node) {
     let Some(recipe) = document.entries_mut() else { return };
     let mut cpus = None;
     if let Some(machine) = recipe.get_mut("machine").and_then(Node::entries_mut) {
-        let model = machine.get("type").and_then(Node::text).is_some_and(|kind| kind != "qemu-virt");
+        let model = machine.get("type").and_then(Node::text).is_some_and(|kind| kind != "qemu-virt" && kind != "board");
         set(machine, "exception-level", Value::Integer(Some(if model { 3 } else { 2 }), 10));
         cpus = machine.get("cpus").and_then(Node::integer);
     }

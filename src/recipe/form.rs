@@ -190,6 +190,12 @@ pub static FORWARD: Form = Form::new(
 );
 /// A CPU as QEMU names it.
 pub static CPU: Form = Form::new("string", "[a-z0-9][a-z0-9.-]*", "a CPU as QEMU names it: `cortex-a57`");
+/// A machine as QEMU's `-M` takes it.
+pub static QEMU: Form = Form::new(
+    "string",
+    "[a-z0-9][a-z0-9.-]*(?:,[a-z0-9-]+=[a-z0-9.-]+)*",
+    "a machine as QEMU names it, with properties: `xlnx-zcu102,virtualization=on`",
+);
 /// A Debian package, with a version or without.
 pub static PACKAGE: Form = Form::new(
     "package",

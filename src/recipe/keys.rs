@@ -425,14 +425,19 @@ static SOURCE_FILE: Table = Table {
 };
 
 /// The machines there are.
-pub const MACHINES: &[&str] = &["qemu-virt", "foundation-v8", "fvp-base-revc"];
+pub const MACHINES: &[&str] = &["qemu-virt", "foundation-v8", "fvp-base-revc", "board"];
 
 static MACHINE: Table = Table {
     name: "machine",
     heading: "[machine]",
     doc: "The machine to boot on.",
     keys: &[&[
-        key("type", OneOf(MACHINES), Required, "QEMU's `virt`, Arm's Foundation Platform, or Arm's FVP Base RevC."),
+        key(
+            "type",
+            OneOf(MACHINES),
+            Required,
+            "QEMU's `virt`, Arm's Foundation Platform, Arm's FVP Base RevC, or any other board, described by its `[device-tree]` alone.",
+        ),
         key(
             "gic",
             Integer(2, 3),
@@ -454,7 +459,7 @@ static MACHINE: Table = Table {
         key(
             "exception-level",
             Integer(2, 3),
-            Derived("2 on `qemu-virt`, 3 on Arm's models"),
+            Derived("3 on Arm's models, else 2"),
             "Where the boot artifact is entered: 2, or 3 (from reset, with our stub as firmware). Arm's models start at 3.",
         ),
         key(
@@ -463,8 +468,36 @@ static MACHINE: Table = Table {
             Default("[]"),
             "Ports of the host's loopback that lead to ports of Dom0, `tcp:2222:22`; host port 0 lets the system choose one.",
         ),
+        only(
+            "type",
+            &["qemu-virt"],
+            key(
+                "firmware",
+                Kind::Table(&FIRMWARE),
+                Optional,
+                "What QEMU starts instead of the boot artifact, U-Boot for example; it boots from the recipe's disks, `[disk.NAME]`, in the order of their names.",
+            ),
+        ),
+        only(
+            "type",
+            &["board"],
+            key(
+                "qemu",
+                Text(&form::QEMU),
+                Optional,
+                "QEMU's model of the board, for `run` and `test`, with its properties: `xlnx-zcu102,virtualization=on`.",
+            ),
+        ),
     ]],
     choices: &[],
+};
+
+static FIRMWARE: Table = Table {
+    name: "firmware",
+    heading: "firmware of [machine]",
+    doc: "The first program that an emulated machine runs, a flat file.",
+    keys: &[FILE_KEYS],
+    choices: ONE_FILE,
 };
 
 static HYPERVISOR: Table = Table {
@@ -721,6 +754,12 @@ static ENTRY: Table = Table {
             key("disk", Text(&form::REFERENCE), Optional, "A disk of this recipe, as one file."),
             key("kernel", Text(&form::REFERENCE), Optional, "A kernel of this recipe, as an Image."),
             key(
+                "boot",
+                OneOf(BOOT_PARTS),
+                Optional,
+                "What is made to boot from, for a partition that U-Boot reads: its `script`, the `fit`, or the parts that the script loads: `xen`, Dom0's `kernel` and `initramfs`, the `device-tree` with everything said.",
+            ),
+            key(
                 "absent",
                 True,
                 Optional,
@@ -751,10 +790,14 @@ static ENTRY: Table = Table {
             one("filesystem", &[], OWNER_MODE),
             one("disk", &[], OWNER_MODE),
             one("kernel", &[], OWNER_MODE),
+            one("boot", &[], OWNER_MODE),
             one("absent", &[], &[]),
         ],
     }],
 };
+
+/// What is made to boot from, as files name it.
+pub const BOOT_PARTS: &[&str] = &["script", "fit", "xen", "kernel", "initramfs", "device-tree"];
 
 /// The GPT's attributes by name, and their bits: UEFI's, and those of the Discoverable Partitions Specification.
 pub const ATTRIBUTES: &[(&str, u32)] =
@@ -980,7 +1023,24 @@ static BOOT: Table = Table {
     heading: "[boot]",
     doc: "What is made to boot from.",
     keys: &[&[
-        key("format", OneOf(&["axf"]), Default("\"axf\""), "`axf`: one ELF with everything in it."),
+        key(
+            "format",
+            OneOf(&["axf", "u-boot"]),
+            Default("\"axf\""),
+            "`axf`: one ELF with everything in it; `u-boot`: what U-Boot boots from, and no ELF.",
+        ),
+        key(
+            "script",
+            Kind::Table(&SCRIPT),
+            Derived("made where `format` is `u-boot`, or there is a `fit`"),
+            "U-Boot's boot script, `boot.scr`.",
+        ),
+        key(
+            "fit",
+            Kind::Table(&FIT),
+            Optional,
+            "A FIT, `RECIPE.itb`: one file with the hypervisor, the device tree, Dom0's kernel and initramfs, and their hashes. The script loads it, and `bootm` starts it.",
+        ),
         key(
             "addresses",
             Kind::Table(&ADDRESSES),
@@ -989,6 +1049,62 @@ static BOOT: Table = Table {
         ),
     ]],
     choices: &[],
+};
+
+static SCRIPT: Table = Table {
+    name: "script",
+    heading: "[boot.script]",
+    doc: "U-Boot's boot script. Unless the recipe gives its own, it loads the files that lie beside it in its file system (`boot = ...`) from the partition that U-Boot found it on, and starts the hypervisor.",
+    keys: &[&[
+        key("text", Text(&form::TEXT), Optional, "The script itself, in U-Boot's commands."),
+        key("path", Text(&form::PATH), Optional, "A local file that is the script, relative to the recipe."),
+        key(
+            "device-tree",
+            OneOf(&["file", "firmware"]),
+            Default("\"file\""),
+            "Which device tree the hypervisor gets: the finished one, from a file; or the one that U-Boot got from the firmware before it, which the script fills in.",
+        ),
+    ]],
+    choices: &[Choice { what: "what it says", required: false, of: &[one("text", &[], &[]), one("path", &[], &[])] }],
+};
+
+static FIT: Table = Table {
+    name: "fit",
+    heading: "[boot.fit]",
+    doc: "A FIT. With a `key` its configuration is signed, and `u-boot-key.dtb` is made: a device tree for U-Boot that holds the public key, so that it boots nothing else.",
+    keys: &[&[
+        key(
+            "key",
+            Text(&form::PATH),
+            Optional,
+            "A private RSA key of 2048, 3072 or 4096 bits to sign with: a local PEM file without password, relative to the recipe.",
+        ),
+        key(
+            "key-name",
+            Text(&form::REFERENCE),
+            Derived("the file's name without its ending"),
+            "With `key`: the name by which U-Boot finds the public key.",
+        ),
+        key(
+            "control",
+            Kind::Table(&CONTROL),
+            Derived("the machine\'s, where it has `firmware`; else an empty one"),
+            "With `key`: U-Boot\'s own device tree, a blob, to add the public key to.",
+        ),
+    ]],
+    choices: &[Choice {
+        what: "what it is signed with",
+        required: false,
+        of: &[one("key", &[], &["key-name", "control"])],
+    }],
+};
+
+static CONTROL: Table = Table {
+    name: "control",
+    heading: "control of [boot.fit]",
+    doc: "The device tree that U-Boot itself reads.",
+    keys: &[FILE_KEYS],
+    choices: ONE_FILE,
 };
 
 /// The largest physical address of Armv8-A (DDI 0487, FEAT_LPA).
@@ -1004,6 +1120,7 @@ static ADDRESSES: Table = Table {
         key("xen", ADDRESS, Optional, "The hypervisor: its `text_offset` (mostly 0) above a multiple of 2 MiB."),
         key("kernel", ADDRESS, Optional, "Dom0's kernel: a multiple of 2 MiB."),
         key("initramfs", ADDRESS, Optional, "Dom0's initramfs: a multiple of 4 KiB."),
+        key("fit", ADDRESS, Optional, "The FIT, where U-Boot's script loads it to: a multiple of 2 MiB."),
     ]],
     choices: &[],
 };
@@ -1074,6 +1191,7 @@ pub static TABLES: &[&Table] = &[
     &SOURCE,
     &SOURCE_FILE,
     &MACHINE,
+    &FIRMWARE,
     &HYPERVISOR,
     &KERNEL,
     &MODULE_TREE,
@@ -1092,6 +1210,9 @@ pub static TABLES: &[&Table] = &[
     &DISK,
     &VIF,
     &BOOT,
+    &SCRIPT,
+    &FIT,
+    &CONTROL,
     &ADDRESSES,
     &TEST,
     &STEP,

@@ -10,8 +10,8 @@ use sha2::{Digest, Sha256};
 use super::report::Finding;
 use super::resolve::{GICV2_CPUS_MAX, MEMORY_MIN};
 use super::{
-    DiskImage, DiskSource, EntryContent, FileSource, Filesystem, Format, Fragment, Located, Origin, PartitionContent,
-    Recipe, SourceFrom, TestAction,
+    BootFormat, BootPart, DiskImage, DiskSource, EntryContent, FileSource, Filesystem, Format, Fragment, Located,
+    MachineKind, Origin, PartitionContent, Recipe, ScriptText, SourceFrom, TestAction,
 };
 
 const MIB: u64 = 1 << 20;
@@ -40,6 +40,7 @@ pub fn check(recipe: &Recipe, findings: &mut Vec<Finding>) {
     if checker.findings.is_empty() {
         recipe.disks.values().for_each(|disk| checker.disk_wishes(disk));
     }
+    checker.machine();
     checker.boot();
     checker.dialogue();
 }
@@ -394,11 +395,76 @@ impl Checker<'_> {
 
     fn boot(&mut self) {
         let recipe = self.recipe;
+        self.uboot();
         // Where something else is wrong, that may be why there is none.
         if let (Some(address), None) = (recipe.boot.addresses.get("initramfs"), &recipe.dom0.initramfs)
             && self.findings.is_empty()
         {
             self.add(&address.origin, "an address for Dom0's initramfs, but Dom0 has none");
+        }
+    }
+
+    /// What U-Boot's script loads is where it looks for it.
+    fn uboot(&mut self) {
+        let recipe = self.recipe;
+        for (name, why) in [("boot", recipe.boot.format == BootFormat::UBoot), ("fit", recipe.boot.fit.is_none())] {
+            if let Some(address) = recipe.boot.addresses.get(name).filter(|_| why) {
+                self.add(&address.origin, format!("an address for `{name}`, which is not made"));
+            }
+        }
+        for (_, path, part, origin) in recipe.boot_entries() {
+            let made = match part {
+                BootPart::Script | BootPart::DeviceTree => recipe.boot.script.is_some(),
+                BootPart::Fit => recipe.boot.fit.is_some(),
+                BootPart::Initramfs => recipe.dom0.initramfs.is_some(),
+                BootPart::Hypervisor | BootPart::Kernel => true,
+            };
+            if !made {
+                let help = match part {
+                    BootPart::Initramfs => "`dom0.initramfs` names one",
+                    BootPart::Fit => "`[boot.fit]` makes one",
+                    _ => "`[boot]` with `format = \"u-boot\"`, or `[boot.script]`, makes one",
+                };
+                let message = format!("`{path}` is to be the {}, but there is none", part.name());
+                self.findings.push(Finding::at(origin, message).help(help));
+            }
+        }
+        let Some(script) = &recipe.boot.script else { return };
+        let files = recipe.boot_files();
+        let Some((filesystem, origin)) = files.filesystem.as_deref().zip(files.origin.as_ref()) else { return };
+        let mut others = recipe.boot_entries().filter(|(_, _, part, _)| *part == BootPart::Script);
+        if let Some((_, path, _, other)) = others.find(|(name, ..)| *name != filesystem) {
+            let message = format!("the script lies in file system `{filesystem}` already, and loads what is there");
+            self.add(other, format!("`{path}`: {message}"));
+        }
+        if script.text != ScriptText::Made {
+            return;
+        }
+        for part in recipe.loaded_parts().iter().filter(|part| !files.paths.contains_key(part)) {
+            let name = part.name();
+            let message = format!("the script loads the {name}, but file system `{filesystem}` does not have it");
+            let help = format!("`[filesystem.{filesystem}.files]` with `\"/{name}\" = {{ boot = \"{name}\" }}` would");
+            self.findings.push(Finding::at(origin, message).help(help));
+        }
+    }
+
+    /// Nobody but its device tree knows a board.
+    fn machine(&mut self) {
+        let recipe = self.recipe;
+        if recipe.machine.kind == MachineKind::Board && recipe.device_tree.source.is_none() && self.findings.is_empty()
+        {
+            let message = "the machine is a `board`, but no `[device-tree]` describes it";
+            let finding = Finding::at(&recipe.machine.cpus.origin, message);
+            self.findings.push(
+                finding.help(
+                    "Debian's kernel packages hold many: `package`, and `file = \"usr/lib/linux-image-*/...dtb\"`",
+                ),
+            );
+        }
+        if recipe.machine.firmware.is_some() && recipe.machine_disks().is_empty() && self.findings.is_empty() {
+            let message =
+                "the machine starts with firmware, but the recipe has no `[disk.NAME]` that it could boot from";
+            self.add(&recipe.machine.cpus.origin, message);
         }
     }
 

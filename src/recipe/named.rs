@@ -10,6 +10,8 @@ impl Recipe {
             .chain(self.kernels.values().map(|kernel| &kernel.image))
             .chain(&self.device_tree.source)
             .chain(&self.device_tree.overlays)
+            .chain(&self.machine.firmware)
+            .chain(self.boot.fit.iter().flat_map(|fit| &fit.key).flat_map(|key| &key.control))
             .chain(entries.filter_map(|entry| match &entry.content {
                 EntryContent::File(file) => Some(file),
                 _ => None,

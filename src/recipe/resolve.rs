@@ -10,8 +10,8 @@ use std::time::Duration;
 use super::raw::{Node, Value};
 use super::report::Finding;
 use super::{
-    Boot, BootFormat, DeviceTree, FileSource, Hypervisor, Kernel, Located, Origin, Owner, Packages, Recipe, SourceText,
-    TreeSource,
+    Boot, BootFormat, DeviceTree, FileSource, Fit, FitKey, Hypervisor, Kernel, Located, Origin, Owner, Packages,
+    Recipe, Script, ScriptText, SourceText, TreeSource,
 };
 
 mod dialogue;
@@ -337,7 +337,31 @@ fn boot(table: &Cursor<'_>) -> Boot {
         cursor.located(address.unwrap_or_default())
     };
     let addresses = table.get("addresses").map(|addresses| addresses.named(address)).unwrap_or_default();
-    Boot { format: BootFormat::Axf, addresses }
+    let format = if table.text("format") == "u-boot" { BootFormat::UBoot } else { BootFormat::Axf };
+    let fit = table.get("fit").map(|fit| Fit { key: fit_key(&fit) });
+    let made = (format == BootFormat::UBoot || fit.is_some()).then(|| Script {
+        text: ScriptText::Made,
+        firmware_tree: false,
+        origin: table.origin(),
+    });
+    Boot { format, addresses, script: table.get("script").map(|script| boot_script(&script)).or(made), fit }
+}
+
+fn boot_script(table: &Cursor<'_>) -> Script {
+    let text = match (table.located_text("text"), table.local_path("path")) {
+        (Some(text), _) => ScriptText::Text(text.value),
+        (None, Some(path)) => ScriptText::Path(path),
+        (None, None) => ScriptText::Made,
+    };
+    Script { text, firmware_tree: table.text("device-tree") == "firmware", origin: table.origin() }
+}
+
+fn fit_key(table: &Cursor<'_>) -> Option<FitKey> {
+    let path = table.local_path("key")?;
+    let stem = || path.value.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let name = table.located_text("key-name").map_or_else(stem, |name| name.value);
+    let control = table.get("control").and_then(|control| control.file_source());
+    Some(FitKey { path, name, control })
 }
 
 fn device_tree(table: &Cursor<'_>) -> DeviceTree {

@@ -21,9 +21,9 @@ use crate::task::{Cancel, Task};
 pub struct Artifacts {
     /// The folder.
     pub folder: PathBuf,
-    /// The file to boot.
-    pub boot: PathBuf,
-    /// Disks of Dom0: its root first.
+    /// The file to boot: the artifact, or the firmware that boots from a disk. None where U-Boot's parts are all there is.
+    pub boot: Option<PathBuf>,
+    /// Disks of the machine: Dom0's root first, or the partitioned ones that it starts from.
     pub disks: Vec<PathBuf>,
     /// The machine's device tree.
     pub device_tree: PathBuf,
@@ -70,14 +70,15 @@ pub fn artifacts(recipe: &Recipe, plan: &Plan, out: &Path) -> Result<Artifacts> 
         artifact.map(|artifact| folder.join(&artifact.name)).ok_or_else(missing)
     };
     let mut disks = Vec::new();
-    for disk in recipe.dom0.root.iter().chain(&recipe.dom0.disks) {
-        let step = plan.find(&format!("filesystem.{}", disk.value));
+    let kind = if recipe.starts_from_disk() { "disk" } else { "filesystem" };
+    for disk in recipe.machine_disks() {
+        let step = plan.find(&format!("{kind}.{disk}"));
         let artifact = plan.artifacts.iter().find(|artifact| Some(artifact.step) == step);
-        let missing = || Error::new(Kind::Internal, format!("the plan makes no {}", disk.value));
+        let missing = || Error::new(Kind::Internal, format!("the plan makes no {disk}"));
         disks.push(artifact.map(|artifact| folder.join(&artifact.name)).ok_or_else(missing)?);
     }
     Ok(Artifacts {
-        boot: of_role(Role::Boot)?,
+        boot: of_role(Role::Firmware).or_else(|_| of_role(Role::Boot)).ok(),
         device_tree: of_role(Role::DeviceTree)?,
         memory_map: of_role(Role::MemoryMap)?,
         disks,

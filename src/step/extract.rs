@@ -15,6 +15,10 @@ use crate::task::Task;
 
 /// The name of the output.
 pub const OUTPUT: &str = "file";
+/// The name of the input, where it is one file already.
+pub const INPUT: &str = "file";
+/// The largest such file.
+const COPY_MAX_BYTES: u64 = 256 << 20;
 /// How many matches an error lists.
 const SHOWN_MAX: usize = 8;
 /// How much longer than its data a file's holes may be: whoever takes the file reads them all.
@@ -27,6 +31,26 @@ pub struct Extract {
     pub pattern: String,
     /// How errors call the archives: a package or a file.
     pub title: String,
+}
+
+/// The step for a file that is nobody's but a local one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Copy;
+
+impl Kind for Copy {
+    fn name(&self) -> &'static str {
+        "copy"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn describe(&self, _description: &mut Description) {}
+
+    fn make(&self, workspace: &Workspace<'_>) -> Result<()> {
+        output::write(&workspace.folder.join(OUTPUT), &workspace.input(INPUT)?.read(COPY_MAX_BYTES)?)
+    }
 }
 
 impl Kind for Extract {

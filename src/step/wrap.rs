@@ -108,24 +108,24 @@ impl Wrap {
             modules: Vec::new(),
             addresses: self.addresses.iter().map(|(name, address)| (name.clone(), address.value)).collect(),
         };
-        bootwrap::wrap(&spec).map_err(|error| self.layout_error(error))
+        bootwrap::wrap(&spec).map_err(|error| layout_error(&self.addresses, error))
     }
+}
 
-    /// An address that cannot be is the recipe's fault, and shown there.
-    fn layout_error(&self, error: bootwrap::Error) -> Error {
-        let address = match &error {
-            bootwrap::Error::Layout(layout) => layout.item.as_ref().and_then(|name| self.addresses.get(name)),
-            _ => None,
-        };
-        match address {
-            Some(address) => Error::new(ErrorKind::Recipe, error.to_string()).at(&address.origin),
-            None => input_error(error),
-        }
+/// An address that cannot be is the recipe's fault, and shown there.
+pub(super) fn layout_error(addresses: &BTreeMap<String, Located<u64>>, error: bootwrap::Error) -> Error {
+    let address = match &error {
+        bootwrap::Error::Layout(layout) => layout.item.as_ref().and_then(|name| addresses.get(name)),
+        _ => None,
+    };
+    match address {
+        Some(address) => Error::new(ErrorKind::Recipe, error.to_string()).at(&address.origin),
+        None => input_error(error),
     }
 }
 
 /// A file that cannot be written is the host's fault, all else the inputs'.
-fn input_error(error: bootwrap::Error) -> Error {
+pub(super) fn input_error(error: bootwrap::Error) -> Error {
     match error {
         bootwrap::Error::Io(what, error) => Error::io(format!("cannot write the {what}"), error),
         other => Error::new(ErrorKind::Input, other.to_string()),

@@ -13,7 +13,7 @@ use crate::fixture::{located, machine};
 fn image(disks: &[&str]) -> Image {
     let folder = PathBuf::from("/out/tutorial");
     let disks = disks.iter().map(|name| folder.join(name)).collect();
-    Image { boot: folder.join("tutorial.axf"), disks, folder }
+    Image { boot: Some(folder.join("tutorial.axf")), device_tree: None, disks, folder }
 }
 
 #[track_caller]

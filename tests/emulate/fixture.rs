@@ -30,6 +30,8 @@ pub fn machine(kind: MachineKind) -> Machine {
         memory_bytes: located(2 << 30),
         exception_level: 2,
         forwards: vec![Forward { udp: false, host: 2222, guest: 22 }],
+        firmware: None,
+        qemu: None,
     }
 }
 
@@ -93,7 +95,7 @@ pub fn recipe(fail: &[&str], mut steps: Vec<TestStep>, timeout_ms: u64) -> Recip
             bootargs: String::new(),
         },
         guests: BTreeMap::new(),
-        boot: Boot { format: BootFormat::Axf, addresses: BTreeMap::new() },
+        boot: Boot { format: BootFormat::Axf, addresses: BTreeMap::new(), script: None, fit: None },
         test: Test {
             timeout: Duration::from_millis(timeout_ms),
             prompt: "[#>] $".into(),

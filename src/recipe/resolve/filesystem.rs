@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use imagegen::fat::Width;
 
-use super::super::{Entry, EntryContent, Ext, FileSource, Filesystem, Format, Include, Modules, TreeSource, User};
+use super::super::{
+    BootPart, Entry, EntryContent, Ext, FileSource, Filesystem, Format, Include, Modules, TreeSource, User,
+};
 use super::{Cursor, nobodys};
 
 pub(super) fn filesystem(table: &Cursor<'_>) -> Filesystem {
@@ -103,6 +105,15 @@ fn content(table: &Cursor<'_>) -> EntryContent {
         EntryContent::Disk(name)
     } else if let Some(name) = table.located_text("kernel") {
         EntryContent::Kernel(name)
+    } else if let Some(part) = table.located_text("boot") {
+        EntryContent::Boot(match part.value.as_str() {
+            "script" => BootPart::Script,
+            "fit" => BootPart::Fit,
+            "xen" => BootPart::Hypervisor,
+            "kernel" => BootPart::Kernel,
+            "initramfs" => BootPart::Initramfs,
+            _ => BootPart::DeviceTree,
+        })
     } else if has("absent") {
         EntryContent::Absent
     } else {

@@ -18,6 +18,7 @@ pub(super) fn machine(table: &Cursor<'_>) -> Machine {
         kind: match table.text("type").as_str() {
             "foundation-v8" => MachineKind::FoundationV8,
             "fvp-base-revc" => MachineKind::FvpBaseRevC,
+            "board" => MachineKind::Board,
             _ => MachineKind::QemuVirt,
         },
         gic: table.number("gic").value as u8,
@@ -26,6 +27,8 @@ pub(super) fn machine(table: &Cursor<'_>) -> Machine {
         memory_bytes: table.required_size("memory"),
         exception_level: table.number("exception-level").value as u8,
         forwards: forwards(&table.elements("forward")),
+        firmware: table.get("firmware").and_then(|firmware| firmware.file_source()),
+        qemu: table.located_text("qemu").map(|qemu| qemu.value),
     };
     limits(table, &machine);
     machine
@@ -38,10 +41,10 @@ fn limits(table: &Cursor<'_>, machine: &Machine) {
         }
     };
     let name = table.text("type");
-    let model = machine.kind != MachineKind::QemuVirt;
+    let model = matches!(machine.kind, MachineKind::FoundationV8 | MachineKind::FvpBaseRevC);
     let cpus = machine.cpus.value;
     let cpus_max = match machine.kind {
-        MachineKind::QemuVirt => 64,
+        MachineKind::QemuVirt | MachineKind::Board => 64,
         MachineKind::FoundationV8 => 4,
         MachineKind::FvpBaseRevC => 8,
     };
