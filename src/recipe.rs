@@ -239,6 +239,8 @@ pub struct Machine {
     pub firmware: Option<FileSource>,
     /// QEMU's model of a board, as `-M` takes it.
     pub qemu: Option<String>,
+    /// Which of that model's card slots the first disk is in.
+    pub slot: u32,
 }
 
 /// `tcp:2222:22`: a port of the host (on loopback) that leads to a port of Dom0.

@@ -34,3 +34,5 @@ mod plan;
 mod reproducible;
 #[path = "image/source.rs"]
 mod source;
+#[path = "image/uboot.rs"]
+mod uboot;

@@ -113,7 +113,7 @@ fn board(
     line.add(["-m".into(), memory(machine.memory_bytes.value)]);
     console(&mut line, options);
     line.add([OsString::from("-kernel"), boot_of(image)]);
-    for (index, disk) in disks.iter().enumerate() {
+    for (index, disk) in (machine.slot..).zip(disks) {
         let mut option = OsString::from(format!("if=sd,index={index},"));
         option.push(drive_file(disk));
         line.add([OsString::from("-drive"), option]);

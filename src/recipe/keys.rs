@@ -488,6 +488,16 @@ static MACHINE: Table = Table {
                 "QEMU's model of the board, for `run` and `test`, with its properties: `xlnx-zcu102,virtualization=on`.",
             ),
         ),
+        only(
+            "type",
+            &["board"],
+            key(
+                "slot",
+                Integer(0, 7),
+                Default("0"),
+                "With `qemu`: which of the model's card slots the first disk is in.",
+            ),
+        ),
     ]],
     choices: &[],
 };

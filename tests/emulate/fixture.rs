@@ -32,6 +32,7 @@ pub fn machine(kind: MachineKind) -> Machine {
         forwards: vec![Forward { udp: false, host: 2222, guest: 22 }],
         firmware: None,
         qemu: None,
+        slot: 0,
     }
 }
 

@@ -92,7 +92,8 @@ impl Script {
 
 /// Copies the firmware's tree to where there is room, and says there what the hypervisor needs.
 fn fill(script: &mut Script, tree: u64, loaded: &Loaded, hypervisor_bootargs: &str) -> Option<()> {
-    let room = loaded.map.find("dtb")?.range.size_bytes;
+    // U-Boot takes a tree that ends where the next part begins for one that overlaps it.
+    let room = loaded.map.find("dtb")?.range.size_bytes.checked_sub(4096)?;
     script.line("test -n \"${fdt_addr}\" || setenv fdt_addr ${fdtcontroladdr}");
     script.step("fdt addr ${fdt_addr}");
     script.step(&format!("fdt move ${{fdt_addr}} {tree:#x} {room:#x}"));

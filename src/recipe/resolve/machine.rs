@@ -29,6 +29,7 @@ pub(super) fn machine(table: &Cursor<'_>) -> Machine {
         forwards: forwards(&table.elements("forward")),
         firmware: table.get("firmware").and_then(|firmware| firmware.file_source()),
         qemu: table.located_text("qemu").map(|qemu| qemu.value),
+        slot: table.number("slot").value,
     };
     limits(table, &machine);
     machine
