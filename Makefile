@@ -9,7 +9,7 @@ RUN_PACKAGES  := qemu-system-arm gcc libc6-dev
 # What compiling Linux and Xen needs.
 SOURCE_PACKAGES := gcc-aarch64-linux-gnu make gcc libc6-dev flex bison bc perl libssl-dev libelf-dev git patch python3
 TEST_PACKAGES := $(RUN_PACKAGES) e2fsprogs device-tree-compiler cpio kmod binutils xz-utils zstd bzip2 make python3 faketime $(SOURCE_PACKAGES) \
-  mtools dosfstools gdisk fdisk bmap-tools util-linux mount libxen-dev
+  mtools dosfstools gdisk fdisk bmap-tools util-linux mount libxen-dev u-boot-tools u-boot-qemu openssl
 
 .PHONY: run test check hypervisor conformance bench clean setup-bench setup-conformance setup-run setup-test setup-bare xenbuild
 
@@ -21,6 +21,8 @@ test: setup-test                  ## every test but the long matrix, then the tu
 	target/debug/xenbuild test recipes/tutorial.toml
 	target/debug/xenbuild test recipes/tutorial-el3.toml
 	target/debug/xenbuild test recipes/tutorial.toml --variant integrated
+	target/debug/xenbuild test recipes/u-boot.toml
+	target/debug/xenbuild test recipes/u-boot.toml --variant fit
 	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant el3
 	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant gicv2
 	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant gicv2-el3
@@ -51,6 +53,8 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	  $(XENBUILD) test recipes/$$recipe.toml --variant $$variant; done; done
 	set -e; for variant in one-cpu four-cpus gicv2-four-cpus cortex-a53 cortex-a72; do \
 	  $(XENBUILD) test tests/data/hypervisor/dom0.toml --variant $$variant; done
+	$(XENBUILD) test recipes/u-boot.toml --variant firmware-tree
+	$(XENBUILD) test recipes/zcu102.toml --variant qemu
 	$(XENBUILD) test recipes/from-source.toml
 	! grep -l '$(CURDIR)' out/from-source/Image out/from-source/xen out/from-source/xen-syms
 	$(XENBUILD) test recipes/from-source.toml --variant defconfig

@@ -241,6 +241,8 @@ pub struct Machine {
     pub qemu: Option<String>,
     /// Which of that model's card slots the first disk is in.
     pub slot: u32,
+    /// Where its type stands.
+    pub origin: Origin,
 }
 
 /// `tcp:2222:22`: a port of the host (on loopback) that leads to a port of Dom0.

@@ -7,6 +7,8 @@ mod addresses;
 mod archive;
 #[path = "image/bench.rs"]
 mod bench;
+#[path = "image/boards.rs"]
+mod boards;
 #[path = "image/build.rs"]
 mod build;
 #[path = "image/cache.rs"]

@@ -108,7 +108,7 @@ pub struct LayoutError {
     /// Which item, where it is one in particular.
     pub item: Option<String>,
     /// What had been placed when it went wrong.
-    pub map: MemoryMap,
+    pub map: Box<MemoryMap>,
 }
 
 impl fmt::Display for LayoutError {
@@ -145,7 +145,7 @@ impl MemoryMap {
             self.check_fixed(item, start).map_err(|message| LayoutError {
                 message,
                 item: Some(item.name.clone()),
-                map: self.clone(),
+                map: Box::new(self.clone()),
             })?;
             self.insert(item, start);
         }
@@ -155,7 +155,7 @@ impl MemoryMap {
                     "no room for {}: {} bytes of free memory in one piece are needed",
                     item.name, item.memory_bytes
                 );
-                return Err(LayoutError { message, item: Some(item.name.clone()), map: self });
+                return Err(LayoutError { message, item: Some(item.name.clone()), map: Box::new(self) });
             };
             self.insert(item, start);
         }
@@ -226,7 +226,7 @@ impl MemoryMap {
 
     /// Checks the finished map against the rules, pair by pair and without knowing how it was made.
     pub fn prove(&self, items: &[Item]) -> Result<(), LayoutError> {
-        let fail = |message: String| Err(LayoutError { message, item: None, map: self.clone() });
+        let fail = |message: String| Err(LayoutError { message, item: None, map: Box::new(self.clone()) });
         if self.placed.len() != items.len() {
             return fail(format!("{} things to place, {} placed", items.len(), self.placed.len()));
         }

@@ -263,7 +263,7 @@ fn items(
         let Some(item) = items.iter_mut().find(|item| item.name == *name) else {
             let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
             let message = format!("an address is given for {name}, which is not among {}", names.join(", "));
-            return Err(LayoutError { message, item: Some(name.clone()), map: MemoryMap::default() }.into());
+            return Err(LayoutError { message, item: Some(name.clone()), map: Box::default() }.into());
         };
         item.fixed = Some(*address);
     }
@@ -286,7 +286,7 @@ fn check_linux(map: &MemoryMap) -> Result<(), Error> {
     let base = kernel.range.start.min(ramdisk.range.start) & !((1 << 30) - 1);
     if kernel.range.end().max(ramdisk.range.end()) - base > 32 << 30 {
         let message = "kernel and initramfs are more than 32 GiB apart".into();
-        return Err(LayoutError { message, item: None, map: map.clone() }.into());
+        return Err(LayoutError { message, item: None, map: Box::new(map.clone()) }.into());
     }
     Ok(())
 }
@@ -413,7 +413,8 @@ impl Wrapped<'_> {
     /// the address of the first byte, which is also where it is entered if the stub lies lowest.
     pub fn write_raw(&self, out: &mut dyn Write) -> Result<(), Error> {
         let failed = |name: &str, error| Error::Io(name.into(), error);
-        let refused = |message: String| Error::from(LayoutError { message, item: None, map: self.map.clone() });
+        let refused =
+            |message: String| Error::from(LayoutError { message, item: None, map: Box::new(self.map.clone()) });
         let placed: Vec<_> =
             self.parts.iter().filter_map(|part| Some((part, self.map.find(&part.name)?.range))).collect();
         let (Some((_, first)), Some((_, last))) = (placed.first(), placed.last()) else { return Ok(()) };

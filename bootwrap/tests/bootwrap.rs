@@ -9,5 +9,6 @@ mod bootwrap {
     mod kernel;
     mod layout;
     mod psci;
+    mod uboot;
     mod wrap;
 }

@@ -454,7 +454,7 @@ impl Checker<'_> {
         if recipe.machine.kind == MachineKind::Board && recipe.device_tree.source.is_none() && self.findings.is_empty()
         {
             let message = "the machine is a `board`, but no `[device-tree]` describes it";
-            let finding = Finding::at(&recipe.machine.cpus.origin, message);
+            let finding = Finding::at(&recipe.machine.origin, message);
             self.findings.push(
                 finding.help(
                     "Debian's kernel packages hold many: `package`, and `file = \"usr/lib/linux-image-*/...dtb\"`",
@@ -464,7 +464,7 @@ impl Checker<'_> {
         if recipe.machine.firmware.is_some() && recipe.machine_disks().is_empty() && self.findings.is_empty() {
             let message =
                 "the machine starts with firmware, but the recipe has no `[disk.NAME]` that it could boot from";
-            self.add(&recipe.machine.cpus.origin, message);
+            self.add(&recipe.machine.origin, message);
         }
     }
 

@@ -10,6 +10,7 @@ use super::survey::{Prospect, Surveyed};
 use super::{Blame, History, survey};
 use crate::error::Result;
 use crate::plan::{Plan, PlannedStep, Role};
+use crate::step::uboot::{self, UBoot};
 use crate::step::wrap::{Parts, Wrap, ramdisk};
 use crate::step::{InputSource, Step, StepId, output};
 use crate::task::Cancel;
@@ -70,23 +71,25 @@ pub fn preview(plan: &Plan, local: Local, out: &Path, blame: Blame<'_>, cancel: 
         last: Vec::new(),
         doubt: None,
     };
-    let Some((boot, wrap)) = plan.steps().find_map(|(_, step)| match &step.step {
-        Step::Wrap(wrap) => Some((step, wrap)),
-        _ => None,
-    }) else {
-        return Ok(preview);
-    };
+    let of =
+        |wanted: fn(&Step) -> Option<Boot<'_>>| plan.steps().find_map(|(_, step)| Some((step, wanted(&step.step)?)));
+    let wrapped = of(|step| if let Step::Wrap(wrap) = step { Some(Boot::Wrap(wrap)) } else { None });
+    let loaded = || of(|step| if let Step::UBoot(boot) = step { Some(Boot::UBoot(boot)) } else { None });
+    let Some((boot, wrap)) = wrapped.or_else(loaded) else { return Ok(preview) };
+    if let Boot::UBoot(_) = wrap {
+        preview.artifact = uboot::SCRIPT.to_owned();
+    }
     let (surveyed, history) = survey(plan, out, blame, cancel)?;
     let finder = Finder { plan, boot, surveyed: &surveyed, history: &history, cache: out.join("cache") };
     let found = [
         ("dtb", finder.find("device-tree", local.device_tree)),
         ("xen", finder.find("hypervisor", local.hypervisor)),
         ("kernel", finder.find("kernel", local.kernel)),
-        ("initramfs", if wrap.initramfs { finder.find("initramfs", None) } else { Part::Missing }),
+        ("initramfs", if wrap.initramfs() { finder.find("initramfs", None) } else { Part::Missing }),
     ];
     for (name, part) in &found {
         match part {
-            Part::Missing if *name == "initramfs" && !wrap.initramfs => {}
+            Part::Missing if *name == "initramfs" && !wrap.initramfs() => {}
             Part::Missing => preview.missing.push(name),
             Part::Last(_) => preview.last.push(name),
             Part::Known(_) => {}
@@ -97,10 +100,10 @@ pub fn preview(plan: &Plan, local: Local, out: &Path, blame: Blame<'_>, cancel: 
         return Ok(preview);
     }
     if matches!(parts[0], Part::Known(_)) {
-        preview.map = Some(place(wrap, &parts, false)?);
+        preview.map = Some(place(&wrap, &parts, false)?);
     }
     if !preview.last.is_empty() {
-        match place(wrap, &parts, true) {
+        match place(&wrap, &parts, true) {
             Ok(map) => preview.map = Some(map),
             Err(error) => preview.doubt = Some(error.to_string()),
         }
@@ -108,9 +111,33 @@ pub fn preview(plan: &Plan, local: Local, out: &Path, blame: Blame<'_>, cancel: 
     if let Some(map) = &mut preview.map {
         let unknown =
             |name: &str| preview.missing.contains(&name) || preview.doubt.is_some() && preview.last.contains(&name);
-        map.placed.retain(|placed| !unknown(&placed.name));
+        // A FIT is as large as what is in it.
+        let no_fit = !preview.missing.is_empty();
+        map.placed.retain(|placed| !unknown(&placed.name) && !(no_fit && placed.name == "fit"));
     }
     Ok(preview)
+}
+
+/// The step that gives parts their places: where there are both, the one that makes the file to boot.
+enum Boot<'a> {
+    Wrap(&'a Wrap),
+    UBoot(&'a UBoot),
+}
+
+impl Boot<'_> {
+    fn initramfs(&self) -> bool {
+        match self {
+            Boot::Wrap(wrap) => wrap.initramfs,
+            Boot::UBoot(boot) => boot.initramfs,
+        }
+    }
+
+    fn place(&self, parts: &Parts<'_>) -> Result<MemoryMap> {
+        match self {
+            Boot::Wrap(wrap) => Ok(wrap.wrap(parts)?.map),
+            Boot::UBoot(boot) => Ok(boot.place(parts.device_tree, parts.hypervisor, parts.kernel, parts.ramdisk)?.map),
+        }
+    }
 }
 
 struct Finder<'a> {
@@ -151,7 +178,7 @@ impl Finder<'_> {
 }
 
 /// Places the device tree, the hypervisor, the kernel and the initramfs; with `last`, also as the last build left them.
-fn place(wrap: &Wrap, parts: &[Part; 4], last: bool) -> Result<MemoryMap> {
+fn place(wrap: &Boot<'_>, parts: &[Part; 4], last: bool) -> Result<MemoryMap> {
     let read = |part: &Part| -> Result<Option<Vec<u8>>> {
         let path = match part {
             Part::Known(Bytes::Here(bytes)) => return Ok(Some(bytes.clone())),
@@ -178,9 +205,9 @@ fn place(wrap: &Wrap, parts: &[Part; 4], last: bool) -> Result<MemoryMap> {
         device_tree: &read(device_tree)?.unwrap_or_default(),
         hypervisor: &read(hypervisor)?.unwrap_or_else(blank),
         kernel: &read(kernel)?.unwrap_or_else(blank),
-        ramdisk: wrap.initramfs.then_some(payload),
+        ramdisk: wrap.initramfs().then_some(payload),
     };
-    Ok(wrap.wrap(&parts)?.map)
+    wrap.place(&parts)
 }
 
 impl Preview {

@@ -62,6 +62,38 @@ fn qemu_with_everything_asked_for() {
 }
 
 #[test]
+fn qemu_with_firmware_and_a_key() {
+    let path = located(PathBuf::from("/u-boot.bin"));
+    let mut machine = machine(MachineKind::QemuVirt);
+    machine.firmware = Some(xenbuild::recipe::FileSource::Path { path, sha256: None });
+    let tree = Some(PathBuf::from("/out/tutorial/u-boot-key.dtb"));
+    let image = Image { device_tree: tree, ..image(&["card.img"]) };
+    let shown = compose(&machine, &image, &Options::default()).unwrap().command.to_string();
+    for line in [
+        " -M virt,virtualization=on,gic-version=3,acpi=off ",
+        " -bios /out/tutorial/tutorial.axf ",
+        " -dtb /out/tutorial/u-boot-key.dtb ",
+    ] {
+        assert!(shown.contains(line), "{line}: {shown}");
+    }
+    assert!(!shown.contains("-kernel"), "{shown}");
+}
+
+#[test]
+fn boards_run_where_there_is_a_model_of_them() {
+    let mut machine = machine(MachineKind::Board);
+    let error = compose(&machine, &image(&[]), &Options::default()).unwrap_err();
+    assert_eq!(error.kind, Kind::Usage);
+    assert!(error.to_string().contains("no emulator"), "{error}");
+    machine.qemu = Some("xlnx-zcu102,virtualization=on".into());
+    machine.slot = 1;
+    check("board", &machine, &["card.img"], &Options::default());
+    let nothing = Image { boot: None, ..image(&[]) };
+    let error = compose(&machine, &nothing, &Options::default()).unwrap_err();
+    assert!(error.to_string().contains("nothing that an emulator could start"), "{error}");
+}
+
+#[test]
 fn foundation_platform() {
     check("foundation", &machine(MachineKind::FoundationV8), &["rootfs.img"], &Options::default());
     let mut machine = machine(MachineKind::FoundationV8);

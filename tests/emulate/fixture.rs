@@ -33,6 +33,7 @@ pub fn machine(kind: MachineKind) -> Machine {
         firmware: None,
         qemu: None,
         slot: 0,
+        origin: origin("machine.type"),
     }
 }
 

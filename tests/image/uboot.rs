@@ -182,6 +182,8 @@ fn a_script_is_what_mkimage_makes_and_lies_on_the_card() {
     assert_eq!(module.reg().collect::<Vec<_>>(), [(0x4800_0000, 300_000)]);
     assert!(module.is_compatible("multiboot,kernel"));
     assert!(fs::read_to_string(out.join("memory-map.txt")).unwrap().contains("the boot loader's own"));
+    let told = bench.run(&["check", "r.toml"]).unwrap();
+    assert!(told.contains("memory map of boot.scr") && told.contains("the boot loader's own"), "{told}");
     let own = image(&bench, "own");
     assert_eq!(fs::read_to_string(own.join("boot.cmd")).unwrap(), "echo my own script\npoweroff\n");
 }

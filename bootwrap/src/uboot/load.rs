@@ -139,7 +139,7 @@ fn items(spec: &Spec<'_>, tree_bytes: u64, hypervisor: &Image, kernel: &Image) -
         let Some(item) = items.iter_mut().find(|item| item.name == *name) else {
             let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
             let message = format!("an address is given for {name}, which is not among {}", names.join(", "));
-            return Err(LayoutError { message, item: Some(name.clone()), map: MemoryMap::default() }.into());
+            return Err(LayoutError { message, item: Some(name.clone()), map: Box::default() }.into());
         };
         item.fixed = Some(*address);
     }

@@ -149,7 +149,7 @@ proptest! {
         let reserved: Vec<Range> = reserved.into_iter().map(|(start, size)| range(start, size)).collect();
         let map = match MemoryMap::new(banks, reserved).place(&items) {
             Ok(map) => map,
-            Err(error) => error.map,
+            Err(error) => *error.map,
         };
         let _ = map.to_string();
         let overlap = |a: &Range, b: &Range| a.start < b.end() && b.start < a.end();

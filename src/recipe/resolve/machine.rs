@@ -30,6 +30,7 @@ pub(super) fn machine(table: &Cursor<'_>) -> Machine {
         firmware: table.get("firmware").and_then(|firmware| firmware.file_source()),
         qemu: table.located_text("qemu").map(|qemu| qemu.value),
         slot: table.number("slot").value,
+        origin: table.get("type").map_or_else(|| table.origin(), |kind| kind.origin()),
     };
     limits(table, &machine);
     machine
