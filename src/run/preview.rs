@@ -113,7 +113,7 @@ pub fn preview(plan: &Plan, local: Local, out: &Path, blame: Blame<'_>, cancel: 
             |name: &str| preview.missing.contains(&name) || preview.doubt.is_some() && preview.last.contains(&name);
         // A FIT is as large as what is in it.
         let no_fit = !preview.missing.is_empty();
-        map.placed.retain(|placed| !unknown(&placed.name) && !(no_fit && placed.name == "fit"));
+        map.placed.retain(|placed| !(unknown(&placed.name) || no_fit && placed.name == "fit"));
     }
     Ok(preview)
 }
