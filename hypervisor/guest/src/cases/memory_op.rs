@@ -166,14 +166,14 @@ fn spaces(board: &Board) {
     let mine = hole + 20;
     case("a device's page by XENMAPSPACE_dev_mmio", add(5, board.device / machine::PAGE, mine));
     let read = machine::attempt(|| machine::load(DIRECT + mine * machine::PAGE + 0xfe0, 4));
-    case("its register there", read.map_or(-14, |value| value as i64));
-    case("it removed", remove(mine));
+    case("the device is read there", read.map_or(-14, |value| value as i64));
+    case("the device there removed", remove(mine));
     case("the interrupt controller by XENMAPSPACE_dev_mmio", add(5, board.gic[0].0 / machine::PAGE, mine + 1));
     let read = machine::attempt(|| machine::load(DIRECT + (mine + 1) * machine::PAGE + 0xfe8, 4));
-    case("its register is reached there", i64::from(read.is_ok()));
+    case("the interrupt controller is reached there", i64::from(read.is_ok()));
     case("the console's UART by XENMAPSPACE_dev_mmio", add(5, 0x9000, mine + 2));
     let read = machine::attempt(|| machine::load(DIRECT + (mine + 2) * machine::PAGE + 0x18, 4));
-    case("its register is reached there", i64::from(read.is_ok()));
+    case("the UART is reached there", i64::from(read.is_ok()));
     case("memory by XENMAPSPACE_dev_mmio", add(5, (1 << 30 | 1 << 20) / machine::PAGE, mine + 3));
     let read = machine::attempt(|| machine::load(DIRECT + (mine + 3) * machine::PAGE, 4));
     case("memory is reached there", i64::from(read.is_ok()));

@@ -74,7 +74,7 @@ pub fn run() {
     hostile("XENVER_platform_parameters", CALL, [5, 0, 0, 0, 0], 1, PlatformParameters::default());
     // What cannot be written was not written.
     let (pointer, place) = read_only();
-    machine::put(place, &[0x77; 16]);
+    machine::put(place, &[0, 0, 0, 0, 0x77, 0x77, 0x77, 0x77]);
     let result = call(CALL, &[6, pointer]);
     case_and("XENVER_get_features into what cannot be written", result, format_args!("{:#x}", get::<u32>(place + 4)));
 }
