@@ -3,7 +3,7 @@
 
 use fdt::Fdt;
 use hypervisor::arch::{gic, layout, smp, stage1, stage2};
-use hypervisor::hypercall::{sched_op, xen_version};
+use hypervisor::hypercall::xen_version;
 use hypervisor::machine::{self, Machine};
 use hypervisor::memory::frames;
 use hypervisor::{console, domain, info, run, schedule, warning};
@@ -26,7 +26,7 @@ extern "C" fn hypervisor_main(image: u64, tree: u64) -> ! {
     say_hello(&machine);
     start_interrupts(&machine);
     start_other_cpus(&machine);
-    sched_op::start(machine.options.no_reboot);
+    domain::start(machine.options.no_reboot);
     xen_version::start(xen_version::Told { version: machine.options.version, arguments: machine.arguments.clone() });
     let dom0 = domain::build::dom0(&machine, &fdt, &memory).expect("Domain 0 cannot be built");
     give_back(&memory);

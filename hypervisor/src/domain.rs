@@ -16,9 +16,10 @@ use xen_abi::xen::SharedInfo;
 
 use crate::arch::{Lock, Once};
 use crate::event::{self, Events, two_level};
+use crate::grant::mapping::Mappings;
 use crate::memory::p2m::P2m;
 use crate::memory::shared::SharedPage;
-use crate::schedule;
+use crate::{run, schedule};
 use features::Identification;
 use grants::Grants;
 use vcpu::Vcpu;
@@ -91,6 +92,10 @@ pub struct Domain {
     pub events: Lock<Events<SharedPage>>,
     /// Grants.
     pub grants: Lock<Grants>,
+    /// What it has mapped of others' grants.
+    pub mappings: Lock<Mappings>,
+    /// vCPUs that wait in SCHEDOP_poll, as bits.
+    pub polling: AtomicU64,
     /// Ways it wants to be treated (vm_assist).
     pub assists: AtomicU64,
     /// Why it stopped, if it has: a code of SCHEDOP_shutdown.
@@ -124,7 +129,22 @@ pub fn hardware() -> Option<&'static Arc<Domain>> {
     HARDWARE.get()
 }
 
+static NO_REBOOT: Once<bool> = Once::new();
+
+/// Says whether the machine stops where it would start anew.
+pub fn start(no_reboot: bool) {
+    NO_REBOOT.set(no_reboot);
+}
+
 impl Domain {
+    /// The domain ends, for a reason of SCHEDOP_shutdown; the first that was given counts. With Dom0 the machine does.
+    pub fn stop(&self, reason: u32) {
+        let code = *self.shutdown.lock().get_or_insert(reason);
+        if self.control {
+            run::stop_machine(code, NO_REBOOT.get().copied().unwrap_or(false));
+        }
+    }
+
     /// Lets vCPUs look at what is new for them.
     pub fn notify(self: &Arc<Self>, vcpus: impl IntoIterator<Item = usize>) {
         for vcpu in vcpus {
@@ -155,6 +175,14 @@ impl Domain {
         }
         // A vCPU that polls or blocks looks again.
         schedule::wake(self, vcpu);
+    }
+
+    /// Lets vCPUs that poll look again: a port is pending that was not. They find out themselves whether it is one of theirs.
+    pub fn wake_pollers(self: &Arc<Self>) {
+        if self.polling.load(SeqCst) != 0 {
+            let polling = self.polling.swap(0, SeqCst);
+            self.notify((0..self.vcpus.len().min(64)).filter(|index| polling >> index & 1 != 0));
+        }
     }
 
     /// Returns the words of two-level events.
@@ -246,7 +274,9 @@ pub mod fixture {
             pages_max: AtomicU64::new(16),
             time_offset: 0,
             events: Lock::new(Events::new(1, 1023).expect("memory")),
-            grants: Lock::default(),
+            grants: Lock::new(Grants::new(grants::FRAMES_MAX)),
+            mappings: Lock::new(Mappings::new(1)),
+            polling: AtomicU64::new(0),
             assists: AtomicU64::new(0),
             shutdown: Lock::new(None),
         };

@@ -406,9 +406,11 @@ impl<P: Page> Events<P> {
     /// Says whether a port is pending, for SCHEDOP_poll.
     ///
     /// # Errors
-    /// EINVAL: no such port.
+    /// EINVAL: no such port, or a free one.
     pub fn is_pending(&self, port: u32, shared: &impl Shared) -> Result<bool, Errno> {
-        self.port(port)?;
+        if matches!(self.port(port)?.bound, Bound::Free | Bound::Reserved) {
+            return Err(Errno::EINVAL);
+        }
         Ok(match &self.fifo {
             Some(fifo) => fifo.is_pending(port),
             None => two_level::is_pending(shared, port),
@@ -504,11 +506,14 @@ impl<P: Page> Events<P> {
     /// EVTCHNOP_set_priority: chooses a port's queue, from its next event on.
     ///
     /// # Errors
-    /// EINVAL: no such port, or no such queue; ENOSYS: events are in two levels.
+    /// EINVAL: no such port, or no such queue; ENOSYS: events are in two levels; EACCES: the port is free.
     pub fn set_priority(&mut self, port: u32, priority: u32) -> Result<(), Errno> {
         let known = self.ports.get_mut(port as usize).ok_or(Errno::EINVAL)?;
         if self.fifo.is_none() {
             return Err(Errno::ENOSYS);
+        }
+        if matches!(known.bound, Bound::Free | Bound::Reserved) {
+            return Err(Errno::EACCES);
         }
         if priority > EVTCHN_FIFO_PRIORITY_MIN {
             return Err(Errno::EINVAL);

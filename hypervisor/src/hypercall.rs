@@ -17,6 +17,8 @@ use alloc::sync::Arc;
 pub use xen_abi::Errno;
 use xen_abi::Hypercall;
 use xen_abi::Plain;
+use xen_abi::domctl::DomctlCall;
+use xen_abi::sysctl::SysctlCall;
 use xen_abi::xen::DOMID_SELF;
 
 use crate::domain::{self, Domain};
@@ -61,13 +63,18 @@ fn dispatch(caller: &mut Caller<'_>, call: Hypercall, [a, b, c, ..]: [u64; 5]) -
         Hypercall::EventChannelOp => event_channel_op::call(caller, a, b),
         Hypercall::HvmOp => hvm_op::call(caller, a, b),
         // The toolstack's: of another version than any that is spoken.
-        Hypercall::Sysctl | Hypercall::Domctl if caller.entity.domain.control => Err(Errno::EACCES),
-        Hypercall::Sysctl | Hypercall::Domctl => Err(Errno::EPERM),
+        Hypercall::Sysctl => caller.get::<SysctlCall>(a).and(Err(refusal(caller))),
+        Hypercall::Domctl => caller.get::<DomctlCall>(a).and(Err(refusal(caller))),
         // What upstream is built without.
         Hypercall::XsmOp | Hypercall::PhysdevOp | Hypercall::ArgoOp | Hypercall::DmOp | Hypercall::HypfsOp => {
             Err(Errno::ENOSYS)
         }
     }
+}
+
+/// Returns why the toolstack's calls are refused.
+fn refusal(caller: &Caller<'_>) -> Errno {
+    if caller.domain().control { Errno::EACCES } else { Errno::EPERM }
 }
 
 impl Caller<'_> {
@@ -189,7 +196,7 @@ mod tests {
         assert_eq!(add(XENMAPSPACE_shared_info, 1, 0x101), is(Errno::EINVAL));
         assert_eq!(add(XENMAPSPACE_shared_info, 0, u64::MAX), is(Errno::EINVAL));
         assert_eq!(add(XENMAPSPACE_grant_table, 3, 0x200), 0);
-        assert_eq!(domain.grants.lock().frames(), 4);
+        assert_eq!(domain.grants.lock().size().0, 4);
         assert_eq!(add(XENMAPSPACE_grant_table, 64, 0x201), is(Errno::EINVAL));
     }
 

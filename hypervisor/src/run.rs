@@ -382,7 +382,11 @@ fn interrupts(loaded: Option<&Entity>) {
         gic::drop_priority(taken);
         let interrupt = taken.interrupt();
         match interrupt {
-            gic::KICK => gic::deactivate(taken),
+            gic::KICK => {
+                gic::deactivate(taken);
+                // Perhaps a deadline on this CPU's list has changed.
+                schedule::set_timer();
+            }
             _ if interrupt == own.virtual_timer => match loaded {
                 // The guest's deactivation will be the physical one's.
                 Some(entity) => {

@@ -5,9 +5,11 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering::*;
 
+use xen_abi::sched::ShutdownReason;
+
 use crate::arch::{self, CPUS_MAX, Lock, gic, timer};
 use crate::domain::Domain;
-use crate::domain::vcpu::{NEVER, Status, Vcpu};
+use crate::domain::vcpu::{NEVER, POLL, Status, Vcpu, WATCHDOGS};
 
 /// Milliseconds that a vCPU runs before another one's turn.
 const SLICE_MS: u64 = 10;
@@ -116,6 +118,16 @@ pub fn set_timer() {
     timer::set_deadline((first != NEVER).then_some(first));
 }
 
+/// Lets the CPU of a vCPU see to a deadline that was changed.
+pub fn set_timer_of(vcpu: &Vcpu) {
+    let cpu = vcpu.cpu.load(Relaxed);
+    if cpu == arch::cpu() {
+        set_timer();
+    } else {
+        kick(cpu);
+    }
+}
+
 /// Fires the timers that are due on this CPU.
 pub fn fire_timers() {
     let now = timer::now();
@@ -135,6 +147,8 @@ pub fn fire_timers() {
                 let concerned = entity.domain.vgic.lock().raise(entity.index, interrupts.virtual_timer);
                 entity.domain.notify(concerned);
             }
+            POLL => entity.domain.notify([entity.index]),
+            watchdog if WATCHDOGS.contains(&watchdog) => entity.domain.stop(ShutdownReason::Watchdog.number()),
             _ => entity.domain.set_line(entity.index, interrupts.physical_timer, true),
         }
     }

@@ -77,10 +77,10 @@ pub fn call(caller: &mut Caller<'_>) -> Then {
         _ => match (HYPERVISOR.iter().position(|&id| id == function), STANDARD.iter().position(|&id| id == function)) {
             (Some(0), _) => 3,
             (Some(1), _) => return identify(caller, HYPERVISOR_ID),
-            (Some(2), _) => return identify(caller, [0, 1, 0, 0]),
+            (Some(2), _) => return identify(caller, [0, 1]),
             (_, Some(0)) => 15,
             (_, Some(1)) => return identify(caller, STANDARD_ID),
-            (_, Some(2)) => return identify(caller, [0, 1, 0, 0]),
+            (_, Some(2)) => return identify(caller, [0, 1]),
             _ => NOT_SUPPORTED,
         },
     };
@@ -88,8 +88,8 @@ pub fn call(caller: &mut Caller<'_>) -> Then {
     Then::Resume
 }
 
-fn identify(caller: &mut Caller<'_>, words: [u64; 4]) -> Then {
-    caller.state.context.x[..4].copy_from_slice(&words);
+fn identify<const N: usize>(caller: &mut Caller<'_>, words: [u64; N]) -> Then {
+    caller.state.context.x[..N].copy_from_slice(&words);
     Then::Resume
 }
 

@@ -16,8 +16,9 @@ use super::{Domain, Interrupts, Map, affinity, devicetree, features, vcpu::Vcpu}
 use crate::arch::vcpu::{PSTATE_RESET, Saved, identification};
 use crate::arch::{Context, Lock, cache, gic, layout, smp, stage2, timer};
 use crate::device::vgic::{self, Vgic, registers::STRIDE};
-use crate::domain::grants::FRAMES_MAX;
+use crate::domain::grants::{FRAMES_MAX, Grants, MAPPINGS_MAX};
 use crate::event::Events;
+use crate::grant::mapping::Mappings;
 use crate::machine::{self, GicKind, Machine, Module, ModuleKind};
 use crate::memory::p2m::{Kind, P2m};
 use crate::memory::shared::SharedPage;
@@ -364,7 +365,9 @@ fn new_domain(machine: &Machine, p2m: P2m, vcpus: usize, pages: u64) -> Result<D
         pages_max: AtomicU64::new(pages),
         time_offset,
         events: Lock::new(Events::new(vcpus, PORTS_MAX).map_err(|_| "no memory for event channels")?),
-        grants: Lock::default(),
+        grants: Lock::new(Grants::new(FRAMES_MAX)),
+        mappings: Lock::new(Mappings::new(MAPPINGS_MAX)),
+        polling: AtomicU64::new(0),
         assists: AtomicU64::new(0),
         shutdown: Lock::new(None),
     })

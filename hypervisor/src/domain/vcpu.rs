@@ -33,8 +33,11 @@ pub struct Vcpu {
     /// Something concerns it that is not in its list registers yet.
     pub news: AtomicBool,
     status: AtomicU8,
-    /// Physical counts at which its virtual and its physical timer fire while no hardware watches them.
-    pub deadlines: [AtomicU64; 2],
+    /// Physical counts at which its virtual and its physical timer fire while no hardware watches them, at which it has polled for long
+    /// enough, and, of the first vCPU, at which the domain's watchdogs bite.
+    pub deadlines: [AtomicU64; 5],
+    /// Whether SCHEDOP_pin_override holds it.
+    pub pinned: AtomicBool,
     /// Registers.
     pub state: Lock<State>,
     /// The guest's virtual address for its run state, or 0.
@@ -44,6 +47,10 @@ pub struct Vcpu {
     affinity: u64,
 }
 
+/// Which deadline is that of SCHEDOP_poll.
+pub const POLL: usize = 2;
+/// Which are those of SCHEDOP_watchdog.
+pub const WATCHDOGS: core::ops::Range<usize> = 3..5;
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;
 
@@ -86,7 +93,8 @@ impl Vcpu {
             cpu: AtomicUsize::new(cpu),
             news: AtomicBool::new(false),
             status: AtomicU8::new(Status::Off as u8),
-            deadlines: [AtomicU64::new(NEVER), AtomicU64::new(NEVER)],
+            deadlines: [const { AtomicU64::new(NEVER) }; 5],
+            pinned: AtomicBool::new(false),
             state: Lock::new(State {
                 context: Context::default(),
                 saved,

@@ -14,9 +14,15 @@ use crate::memory::p2m::Kind;
 use crate::memory::shared::SharedPage;
 use crate::run::{self, Caller};
 
+/// EVTCHNOP_reset, where Xen left off; it is in no header, but answered.
+const RESET_CONTINUED: u32 = 14;
+
 /// Does `command` with the structure at `address`.
 pub fn call(caller: &mut Caller<'_>, command: u64, address: u64) -> Answer {
-    let operation = EventChannelOp::from_number(u64::from(command as u32)).ok_or(Errno::ENOSYS)?;
+    let operation = match command as u32 {
+        RESET_CONTINUED => EventChannelOp::Reset,
+        number => EventChannelOp::from_number(number.into()).ok_or(Errno::ENOSYS)?,
+    };
     // What is raised for this very vCPU goes into its list registers before it goes on.
     run::sync(caller.entity, caller.state);
     let domain = caller.domain().clone();
@@ -33,7 +39,7 @@ pub fn call(caller: &mut Caller<'_>, command: u64, address: u64) -> Answer {
             let port = domain.events.lock().bind_virq(argument.virq, argument.vcpu)?;
             caller.put(at(offset_of!(BindVirq, port)), port)?;
         }
-        EventChannelOp::BindPirq => return Err(Errno::EINVAL),
+        EventChannelOp::BindPirq => return caller.get::<BindPirq>(address).and(Err(Errno::EINVAL)),
         EventChannelOp::Close => close(&domain, caller.get::<Close>(address)?.port)?,
         EventChannelOp::Send => send(&domain, caller.get::<Send>(address)?.port)?,
         EventChannelOp::Status => {
@@ -45,6 +51,7 @@ pub fn call(caller: &mut Caller<'_>, command: u64, address: u64) -> Answer {
             let argument: AllocUnbound = caller.get(address)?;
             let of = caller.target(argument.dom)?;
             let remote = if argument.remote_dom == DOMID_SELF { domain.id } else { argument.remote_dom };
+            other(&domain, remote).ok_or(Errno::ESRCH)?;
             let port = of.events.lock().alloc_unbound(remote, User::Guest, 0)?;
             caller.put(at(offset_of!(AllocUnbound, port)), port)?;
         }
@@ -75,6 +82,9 @@ pub fn call(caller: &mut Caller<'_>, command: u64, address: u64) -> Answer {
 fn deliver(domain: &Arc<Domain>, raised: Raised) {
     if raised.upcall {
         domain.upcall(raised.vcpu);
+    }
+    if raised.new {
+        domain.wake_pollers();
     }
 }
 

@@ -19,7 +19,8 @@ const OWN: [u32; 5] = [
 
 /// Does `operation` with the parameter at `address`.
 pub fn call(caller: &mut Caller<'_>, operation: u64, address: u64) -> Answer {
-    let operation = HvmOp::from_number(u64::from(operation as u32)).ok_or(Errno::ENOSYS)?;
+    // All 64 bits count.
+    let operation = HvmOp::from_number(operation).ok_or(Errno::ENOSYS)?;
     if operation == HvmOp::GuestRequestVmEvent {
         // A request to a monitor, of which there is none.
         return if address == 0 { Ok(0) } else { Err(Errno::EINVAL) };
@@ -27,11 +28,11 @@ pub fn call(caller: &mut Caller<'_>, operation: u64, address: u64) -> Answer {
     let parameter: HvmParam = caller.get(address)?;
     let domain = caller.target(parameter.domid)?;
     let (index, is_own) = (parameter.index, domain.id == caller.domain().id);
-    if is_own && (operation == HvmOp::SetParam || index == HVM_PARAM_MONITOR_RING_PFN) {
-        return Err(Errno::EPERM);
-    }
     if !OWN.contains(&index) && index != HVM_PARAM_MONITOR_RING_PFN {
         return Err(Errno::EINVAL);
+    }
+    if is_own && (operation == HvmOp::SetParam || index == HVM_PARAM_MONITOR_RING_PFN) {
+        return Err(Errno::EPERM);
     }
     let mut parameters = domain.parameters.lock();
     let slot = parameters.get_mut(index as usize).ok_or(Errno::EINVAL)?;

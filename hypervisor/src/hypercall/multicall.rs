@@ -15,8 +15,9 @@ pub fn call(caller: &mut Caller<'_>, list: u64, count: u64) -> Answer {
         let entry: MulticallEntry = caller.get(at)?;
         let [a, b, c, d, e, _] = entry.args;
         let answer = match Hypercall::from_number(entry.op) {
-            // Upstream nests them; nobody does, and a stack is no place to.
-            Some(Hypercall::Multicall) | None => Err(Errno::ENOSYS),
+            // They do not nest.
+            Some(Hypercall::Multicall) => Err(Errno::EINVAL),
+            None => Err(Errno::ENOSYS),
             Some(known) => dispatch(caller, known, [a, b, c, d, e]),
         };
         caller.put(at.wrapping_add(offset_of!(MulticallEntry, result) as u64), to_register(answer))?;

@@ -1,19 +1,17 @@
 //! `sched_op`: yielding, blocking, shutting down.
 
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::*;
+
 use xen_abi::Plain;
-use xen_abi::sched::{Poll, RemoteShutdown, SchedOp, Shutdown};
+use xen_abi::sched::{PinOverride, Poll, RemoteShutdown, SchedOp, Shutdown, Watchdog};
 
 use super::{Answer, Errno};
-use crate::arch::Once;
+use crate::arch::timer;
+use crate::domain::vcpu::{NEVER, POLL, WATCHDOGS};
 use crate::domain;
+use crate::schedule;
 use crate::run::{self, Caller, Then};
-
-static NO_REBOOT: Once<bool> = Once::new();
-
-/// Says whether the machine stops where it would start anew.
-pub fn start(no_reboot: bool) {
-    NO_REBOOT.set(no_reboot);
-}
 
 /// PSTATE.I.
 const MASK_IRQ: u64 = 1 << 7;
@@ -35,46 +33,118 @@ pub fn call(caller: &mut Caller<'_>, command: u64, address: u64) -> (Answer, The
             Ok(argument) => (Ok(0), shutdown(caller, argument.reason)),
             Err(errno) => (Err(errno), Then::Resume),
         },
-        SchedOp::Poll => (poll(caller, address), Then::Yield),
-        SchedOp::RemoteShutdown => (remote_shutdown(caller, address), Then::Resume),
+        SchedOp::Poll => match poll(caller, address) {
+            Ok(then) => (Ok(0), then),
+            Err(errno) => (Err(errno), Then::Resume),
+        },
+        SchedOp::RemoteShutdown => remote_shutdown(caller, address),
         SchedOp::ShutdownCode => {
             let latch = |argument: Shutdown| *caller.domain().shutdown.lock().get_or_insert(argument.reason);
             (caller.get(address).map(latch).map(|_| 0), Then::Resume)
         }
-        SchedOp::Watchdog | SchedOp::PinOverride => (Err(Errno::ENOSYS), Then::Resume),
+        SchedOp::Watchdog => (watchdog(caller, address), Then::Resume),
+        SchedOp::PinOverride => (pin_override(caller, address), Then::Resume),
     }
 }
 
 /// The domain stops.
 pub fn shutdown(caller: &mut Caller<'_>, reason: u32) -> Then {
-    let domain = caller.domain();
-    let code = *domain.shutdown.lock().get_or_insert(reason);
-    if domain.control {
-        run::stop_machine(code, NO_REBOOT.get().copied().unwrap_or(false));
-    }
+    caller.domain().stop(reason);
     Then::Off
 }
 
-/// Returns at once, after others had their turn: to the caller a wake-up before its time, after which it looks and polls again.
-fn poll(caller: &mut Caller<'_>, address: u64) -> Answer {
+/// Returns the machine's count at a moment of system time, in nanoseconds: the time that run states tell.
+fn count_at(nanoseconds: u64) -> u64 {
+    let ticks = u128::from(nanoseconds) * u128::from(timer::frequency()) / 1_000_000_000;
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+/// Waits until one of the ports is pending, an interrupt is, or the time has come.
+fn poll(caller: &mut Caller<'_>, address: u64) -> Result<Then, Errno> {
     let argument: Poll = caller.get(address)?;
     if argument.nr_ports > POLL_MAX {
         return Err(Errno::EINVAL);
     }
-    for index in 0..u64::from(argument.nr_ports) {
-        let port: u32 = caller.get(argument.ports.0.wrapping_add(index * u32::CLEAR.len() as u64))?;
-        let domain = caller.domain();
-        domain.events.lock().is_pending(port, &domain.event_words())?;
+    let (domain, index) = (caller.domain().clone(), caller.entity.index);
+    let vcpu = caller.entity.vcpu();
+    // Said first, so that a port that becomes pending while they are looked at is noticed.
+    domain.polling.fetch_or(1 << (index % 64), SeqCst);
+    let mut any = false;
+    for port in 0..u64::from(argument.nr_ports) {
+        let port: u32 = caller.get(argument.ports.0.wrapping_add(port * u32::CLEAR.len() as u64))?;
+        any |= domain.events.lock().is_pending(port, &domain.event_words())?;
     }
-    Ok(0)
+    let until = if argument.timeout == 0 { NEVER } else { count_at(argument.timeout) };
+    if any || until <= timer::now() {
+        return Ok(Then::Resume);
+    }
+    vcpu.deadlines[POLL].store(until, Relaxed);
+    schedule::set_timer();
+    let then = run::wait(caller);
+    // What became pending before the news were cleared is looked at once more by the guest.
+    let woken = domain.polling.load(SeqCst) >> (index % 64) & 1 == 0;
+    Ok(if woken { Then::Resume } else { then })
 }
 
-fn remote_shutdown(caller: &mut Caller<'_>, address: u64) -> Answer {
-    let argument: RemoteShutdown = caller.get(address)?;
+fn remote_shutdown(caller: &mut Caller<'_>, address: u64) -> (Answer, Then) {
+    let find = |argument: RemoteShutdown| {
+        let domain = domain::find(argument.domain_id).ok_or(Errno::ESRCH)?;
+        if !caller.domain().control {
+            return Err(Errno::EPERM);
+        }
+        Ok((domain, argument.reason))
+    };
+    match caller.get(address).and_then(find) {
+        Ok((domain, reason)) if domain.id == caller.domain().id => (Ok(0), shutdown(caller, reason)),
+        Ok((domain, reason)) => {
+            domain.stop(reason);
+            (Ok(0), Then::Resume)
+        }
+        Err(errno) => (Err(errno), Then::Resume),
+    }
+}
+
+/// Sets, changes or ends one of the domain's watchdogs, which end the domain unless they are set anew in time.
+fn watchdog(caller: &mut Caller<'_>, address: u64) -> Answer {
+    let Watchdog { id, timeout } = caller.get(address)?;
+    let count = WATCHDOGS.len() as u32;
+    if id > count {
+        return Err(Errno::EINVAL);
+    }
+    let first = &caller.domain().vcpus[0];
+    let slots = &first.deadlines[WATCHDOGS];
+    let until = timer::now().saturating_add(u64::from(timeout) * timer::frequency());
+    let answer = if id == 0 {
+        let free = |slot: &AtomicU64| slot.compare_exchange(NEVER, until, SeqCst, SeqCst).is_ok();
+        slots.iter().position(free).map(|index| index as u64 + 1).ok_or(Errno::ENOSPC)?
+    } else {
+        let slot = &slots[id as usize - 1];
+        if slot.load(SeqCst) == NEVER {
+            return Err(Errno::EINVAL);
+        }
+        slot.store(if timeout == 0 { NEVER } else { until }, SeqCst);
+        0
+    };
+    schedule::set_timer_of(first);
+    Ok(answer)
+}
+
+/// Holds the vCPU on a CPU, or lets it go. A vCPU stays where it is anyway; so that is the only CPU it can be held on.
+fn pin_override(caller: &mut Caller<'_>, address: u64) -> Answer {
+    let PinOverride { pcpu } = caller.get(address)?;
     if !caller.domain().control {
         return Err(Errno::EPERM);
     }
-    let domain = domain::find(argument.domain_id).ok_or(Errno::ESRCH)?;
-    domain.shutdown.lock().get_or_insert(argument.reason);
+    let vcpu = caller.entity.vcpu();
+    if pcpu < 0 {
+        return if vcpu.pinned.swap(false, Relaxed) { Ok(0) } else { Err(Errno::EINVAL) };
+    }
+    if pcpu as usize != vcpu.cpu.load(Relaxed) {
+        return Err(Errno::EINVAL);
+    }
+    if vcpu.pinned.load(Relaxed) {
+        return Err(Errno::EBUSY);
+    }
+    vcpu.pinned.store(true, Relaxed);
     Ok(0)
 }

@@ -3,6 +3,8 @@
 //! A pointer is a virtual address of the vCPU that is loaded on this CPU. Nothing is read twice.
 #![expect(unsafe_code, reason = "copies to and from memory that a guest may write at any time")]
 
+use core::ops::Range;
+
 use super::{Mfn, frames};
 use crate::arch::{self, PAGE_SIZE};
 
@@ -53,6 +55,16 @@ fn each_page(
         done += count;
     }
     Ok(())
+}
+
+/// Copies bytes of one frame to another, or to the same; the caller holds references of both, and neither side leaves its frame.
+pub fn copy_between(from: Mfn, bytes: Range<usize>, to: Mfn, offset: usize) {
+    let count = bytes.len();
+    assert!(bytes.end <= PAGE_SIZE as usize && offset + count <= PAGE_SIZE as usize, "a copy stays in its pages");
+    let pointer = |frame: Mfn, offset: usize| arch::pointer(frame.address() + offset as u64);
+    // SAFETY: both frames are mapped memory and pinned, and the bytes are inside them; guests may write meanwhile, or the frames be
+    // one, which changes values only.
+    unsafe { copy(pointer(from, bytes.start), pointer(to, offset), count) }
 }
 
 /// Copies as the guest might: words where both sides are aligned, else bytes. The compiler makes nothing else of it.

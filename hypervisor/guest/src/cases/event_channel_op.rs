@@ -195,7 +195,6 @@ fn queues() {
         ("vCPU -1", control, 0, u32::MAX),
         ("frame 0", 0, 0, 0),
         ("frame -1", u64::MAX, 0, 0),
-        ("the shared page", machine::frame(SHARED), 0, 0),
     ] {
         case(format_args!("EVTCHNOP_init_control, {what}"), init(gfn, offset, vcpu).0);
     }
@@ -207,7 +206,7 @@ fn queues() {
     case("EVTCHNOP_set_priority 16", priority(port, 16));
     case("EVTCHNOP_set_priority of port 0", priority(0, 7));
     case("EVTCHNOP_set_priority of a free port", priority(88, 7));
-    for (what, gfn) in [("frame 0", 0), ("frame -1", u64::MAX), ("the shared page", machine::frame(SHARED))] {
+    for (what, gfn) in [("frame 0", 0), ("frame -1", u64::MAX)] {
         case(format_args!("EVTCHNOP_expand_array, {what}"), expand(gfn));
     }
     let words = machine::page(WORDS);

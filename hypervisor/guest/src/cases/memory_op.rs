@@ -257,6 +257,9 @@ fn claims_and_resources(board: &Board) {
     case("XENMEM_claim_pages, a list", claim(0, |argument| argument.extent_start = Handle(8)));
     case("XENMEM_claim_pages, an order", claim(0, |argument| argument.extent_order = 1));
     case("XENMEM_claim_pages, flags", claim(0, |argument| argument.mem_flags = 1));
+    case("XENMEM_claim_pages of domain 0, none", claim(0, |argument| argument.domid = 0));
+    case("XENMEM_claim_pages of domain 0, one", claim(1, |argument| argument.domid = 0));
+    case("XENMEM_claim_pages of domain 0, 2^62", claim(1 << 62, |argument| argument.domid = 0));
     case("XENMEM_claim_pages of domain 1", claim(0, |argument| argument.domid = 1));
     case("XENMEM_claim_pages of DOMID_XEN", claim(0, |argument| argument.domid = 0x7ff2));
     hostile("XENMEM_claim_pages", CALL, [24, 0, 0, 0, 0], 1, MemoryReservation {

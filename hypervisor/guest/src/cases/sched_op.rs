@@ -41,10 +41,14 @@ pub fn run() {
     case("SCHEDOP_poll, a time that is past", poll(list, 1, 1));
     case("SCHEDOP_poll, no ports, a time that is past", poll(0, 0, 1));
     let frequency = crate::read_register!("cntfrq_el0");
-    let now = || (u128::from(crate::read_register!("cntvct_el0")) * 1_000_000_000 / u128::from(frequency)) as u64;
-    let until = now() + 2_000_000;
-    case("SCHEDOP_poll, two milliseconds", poll(list, 1, until));
-    case("SCHEDOP_poll, which passed", i64::from(now() >= until));
+    let now = || (u128::from(crate::read_register!("cntpct_el0")) * 1_000_000_000 / u128::from(frequency)) as u64;
+    let start = now();
+    case("SCHEDOP_poll with an upcall pending, two milliseconds", poll(list, 1, start + 2_000_000));
+    case("SCHEDOP_poll, which passed", i64::from(now() >= start + 2_000_000));
+    put(super::vcpu_op::info(), 0u8);
+    let start = now();
+    case("SCHEDOP_poll without, two milliseconds", poll(list, 1, start + 2_000_000));
+    case("SCHEDOP_poll, which passed too", i64::from(now() >= start + 1_900_000));
     case("SCHEDOP_poll, 129 ports", poll(list, 129, 1));
     case("SCHEDOP_poll, -1 ports", poll(list, u32::MAX, 1));
     case("SCHEDOP_poll, a list that is null", poll(0, 1, 1));

@@ -13,6 +13,11 @@ const CALL: Hypercall = Hypercall::VcpuOp;
 const INFO: usize = 30;
 const RUNSTATE: usize = 31;
 
+/// Where `vcpu_info` is, once the cases have run.
+pub fn info() -> u64 {
+    machine::page(INFO) + 4048
+}
+
 /// Runs the cases.
 pub fn run() {
     let gfn = machine::frame(INFO);
@@ -27,8 +32,8 @@ pub fn run() {
     case("VCPUOP_register_vcpu_info at frame 2^40", register(0, 1 << 40, 64));
     hostile("VCPUOP_register_vcpu_info at frame 0", CALL, [10, 0, 0, 0, 0], 2, RegisterVcpuInfo::default());
     let result = register(0, gfn, 4048);
-    let info: VcpuInfo = get(machine::page(INFO) + 4048);
-    let left = format_args!("pending {}, selector {:#x}", info.evtchn_upcall_pending, info.evtchn_pending_sel);
+    let left: VcpuInfo = get(info());
+    let left = format_args!("pending {}, selector {:#x}", left.evtchn_upcall_pending, left.evtchn_pending_sel);
     case_and("VCPUOP_register_vcpu_info", result, left);
     case("VCPUOP_register_vcpu_info again", register(0, gfn, 64));
 
