@@ -17,6 +17,7 @@ const TARGET: &str = "aarch64-unknown-none-softfloat";
 const PROGRAMS: &[(&str, &[(&str, &str)])] = &[
     ("bootwrap-el3", &[("bootwrap-el3", "XENBUILD_EL3_STUB"), ("bootwrap-el3-probe", "XENBUILD_EL3_PROBE")]),
     ("hypervisor", &[("hypervisor", "XENBUILD_HYPERVISOR")]),
+    ("test-guest", &[("test-guest", "XENBUILD_TEST_GUEST")]),
 ];
 /// What those programs are made of.
 const SOURCES: &[&str] = &[
@@ -33,6 +34,10 @@ const SOURCES: &[&str] = &[
     "hypervisor/abi/Cargo.toml",
     "hypervisor/abi/src",
     "hypervisor/build.rs",
+    "hypervisor/guest/Cargo.toml",
+    "hypervisor/guest/build.rs",
+    "hypervisor/guest/guest.ld",
+    "hypervisor/guest/src",
     "hypervisor/hypervisor.ld",
     "hypervisor/src",
 ];
@@ -97,7 +102,7 @@ impl Compiler {
             }
         }
         Err(format!(
-            "no Rust library for {TARGET}, which what is carried for bare metal needs ({way}). One of these gives it:\n\
+            "no Rust library for {TARGET}, which the programs on bare metal need ({way}). One of these gives it:\n\
              \x20 rustup target add {TARGET}\n\
              \x20 apt-get install rustc-web rust-web-src lld-22     (Debian; as root)"
         ))

@@ -19,9 +19,13 @@ static STARTED: AtomicBool = AtomicBool::new(false);
 static PLACES: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
 
 /// Runs the cases.
-pub fn run(board: &Board) {
+pub fn run(board: &Board, timers: bool) {
     prepare(board);
-    cases::run();
+    if timers {
+        cases::timers();
+    } else {
+        cases::run();
+    }
 }
 
 /// Gets the controller ready: every private interrupt off, the interface on.

@@ -10,7 +10,7 @@
 //!   bench        loops to be counted
 //! ```
 //!
-//! The kernel's command line says what is run: `hypercalls`, `interrupts`, `bench`.
+//! The kernel's command line says what is run: `hypercalls`, `interrupts`, `timers`, `bench`.
 #![no_std]
 #![no_main]
 
@@ -51,7 +51,8 @@ fn run(tree: &'static [u8]) -> ! {
     for word in arguments.split(' ') {
         match word {
             "hypercalls" => cases::run(&board),
-            "interrupts" => interrupts::run(&board),
+            "interrupts" => interrupts::run(&board, false),
+            "timers" => interrupts::run(&board, true),
             "bench" => bench::run(&board),
             _ => {}
         }
