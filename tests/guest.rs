@@ -13,6 +13,10 @@ use xenbuild::emulate::log::SerialLog;
 use xenbuild::emulate::process::{Emulator, Start, Wire};
 use xenbuild::emulate::qemu;
 
+#[path = "support/flat.rs"]
+mod flat;
+use flat::flat;
+
 const GUEST: &[u8] = include_bytes!(env!("XENBUILD_TEST_GUEST"));
 const HYPERVISOR: &[u8] = include_bytes!(env!("XENBUILD_HYPERVISOR"));
 /// Upstream's image, for the conformance test: the tutorial's, or another.
@@ -23,23 +27,6 @@ const LIMIT: Duration = Duration::from_secs(120);
 enum Below<'a> {
     Nothing,
     Hypervisor(&'a Path),
-}
-
-/// Returns the bytes of an ELF file's segments where they are to be loaded, one after the other.
-fn flat(file: &[u8]) -> Vec<u8> {
-    use object::read::elf::{FileHeader, ProgramHeader};
-    let header = object::elf::FileHeader64::<object::Endianness>::parse(file).expect("an ELF file");
-    let endian = header.endian().expect("a byte order");
-    let (mut bytes, mut base) = (Vec::new(), None);
-    for segment in header.program_headers(endian, file).expect("program headers") {
-        let data = segment.data(endian, file).expect("its bytes");
-        if segment.p_type(endian) == object::elf::PT_LOAD && !data.is_empty() {
-            let base = *base.get_or_insert(segment.p_vaddr(endian));
-            bytes.resize((segment.p_vaddr(endian) - base) as usize, 0);
-            bytes.extend_from_slice(data);
-        }
-    }
-    bytes
 }
 
 /// Runs the guest; returns its lines, or none where there is no QEMU, which is said aloud.

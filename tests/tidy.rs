@@ -213,7 +213,8 @@ fn unsafe_is_a_place() {
 
 #[test]
 fn crates_import_only_their_neighbours() {
-    let ours = ["xenbuild", "imagegen", "bootwrap", "bootwrap-el3", "dts", "fdt", "hypervisor", "xen-abi", "test-guest"];
+    let ours =
+        ["xenbuild", "imagegen", "bootwrap", "bootwrap-el3", "dts", "fdt", "hypervisor", "xen-abi", "test-guest"];
     for (manifest, allowed) in IMPORTS {
         let text = fs::read_to_string(root().join(manifest)).unwrap();
         let dependencies = text.split("\n[dependencies]\n").nth(1).unwrap_or_default().split("\n[").next().unwrap();

@@ -33,10 +33,10 @@ pub type Answer = Result<u64, Errno>;
 /// Answers HVC #0xea1.
 pub fn call(caller: &mut Caller<'_>) -> Then {
     let x = &caller.state.context.x;
-    let (number, arguments) = (x[16], [x[0], x[1], x[2], x[3], x[4]]);
+    let (number, [a, b, c]) = (x[16], [x[0], x[1], x[2]]);
     let (answer, then) = match Hypercall::from_number(number) {
-        Some(Hypercall::SchedOp) => sched_op::call(caller, arguments[0], arguments[1]),
-        Some(known) => (dispatch(caller, known, arguments), Then::Resume),
+        Some(Hypercall::SchedOp) => sched_op::call(caller, a, b),
+        Some(known) => (dispatch(caller, known, a, b, c), Then::Resume),
         None => (Err(Errno::ENOSYS), Then::Resume),
     };
     caller.state.context.x[0] = to_register(answer);
@@ -48,8 +48,8 @@ fn to_register(answer: Answer) -> u64 {
     answer.unwrap_or_else(Errno::to_register)
 }
 
-/// Answers a call that does not change what the vCPU does next.
-fn dispatch(caller: &mut Caller<'_>, call: Hypercall, [a, b, c, ..]: [u64; 5]) -> Answer {
+/// Answers a call that does not change what the vCPU does next. None takes more than three arguments.
+fn dispatch(caller: &mut Caller<'_>, call: Hypercall, a: u64, b: u64, c: u64) -> Answer {
     match call {
         Hypercall::PlatformOp => platform_op::call(caller, a),
         Hypercall::MemoryOp => memory_op::call(caller, a, b),
@@ -63,8 +63,8 @@ fn dispatch(caller: &mut Caller<'_>, call: Hypercall, [a, b, c, ..]: [u64; 5]) -
         Hypercall::EventChannelOp => event_channel_op::call(caller, a, b),
         Hypercall::HvmOp => hvm_op::call(caller, a, b),
         // The toolstack's: of another version than any that is spoken.
-        Hypercall::Sysctl => caller.get::<SysctlCall>(a).and(Err(refusal(caller))),
-        Hypercall::Domctl => caller.get::<DomctlCall>(a).and(Err(refusal(caller))),
+        Hypercall::Sysctl => refuse::<SysctlCall>(caller, a),
+        Hypercall::Domctl => refuse::<DomctlCall>(caller, a),
         // What upstream is built without.
         Hypercall::XsmOp | Hypercall::PhysdevOp | Hypercall::ArgoOp | Hypercall::DmOp | Hypercall::HypfsOp => {
             Err(Errno::ENOSYS)
@@ -72,9 +72,11 @@ fn dispatch(caller: &mut Caller<'_>, call: Hypercall, [a, b, c, ..]: [u64; 5]) -
     }
 }
 
-/// Returns why the toolstack's calls are refused.
-fn refusal(caller: &Caller<'_>) -> Errno {
-    if caller.domain().control { Errno::EACCES } else { Errno::EPERM }
+/// Refuses a call of the toolstack's. By itself, so that the stack of every other call stays small.
+#[inline(never)]
+fn refuse<T: Plain>(caller: &Caller<'_>, address: u64) -> Answer {
+    caller.get::<T>(address)?;
+    Err(if caller.domain().control { Errno::EACCES } else { Errno::EPERM })
 }
 
 impl Caller<'_> {

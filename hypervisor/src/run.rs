@@ -233,11 +233,15 @@ fn turn(entity: &Entity, state: &mut Guard<'_, State>) -> Then {
         }
         let exit = arch::vcpu::enter(&mut state.context);
         let mut caller = Caller { entity, state };
-        let then = answer(&mut caller, exit);
-        if then != Then::Resume {
-            // List registers are in use only while a vCPU runs.
-            sync(entity, state);
-            return then;
+        match answer(&mut caller, exit) {
+            Then::Resume => {}
+            // Nobody else wants the CPU.
+            Then::Yield if !schedule::is_contended() => {}
+            then => {
+                // List registers are in use only while a vCPU runs.
+                sync(entity, state);
+                return then;
+            }
         }
     }
 }

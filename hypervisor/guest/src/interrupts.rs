@@ -77,7 +77,11 @@ pub fn acknowledge() -> u32 {
 
 /// Ends an interrupt: drops its priority and deactivates it.
 pub fn end(interrupt: u32) {
-    if V3.load(SeqCst) { write_register!("s3_0_c12_c12_1", interrupt.into()) } else { store(interface() + 0x10, 4, interrupt.into()) }
+    if V3.load(SeqCst) {
+        write_register!("s3_0_c12_c12_1", interrupt.into())
+    } else {
+        store(interface() + 0x10, 4, interrupt.into())
+    }
 }
 
 /// Called for every interrupt that is taken.

@@ -67,9 +67,10 @@ fn read(tree: &Fdt<'_>) -> Board {
         board.is_guest = true;
         board.grants = node.reg().next().map_or((0, 0), |(at, size)| (at / machine::PAGE, size / machine::PAGE));
     }
-    let memory = tree.descendants().map(|(_, node)| node).find(|node| {
-        node.property("device_type").and_then(|property| property.as_str()) == Some("memory")
-    });
+    let memory = tree
+        .descendants()
+        .map(|(_, node)| node)
+        .find(|node| node.property("device_type").and_then(|property| property.as_str()) == Some("memory"));
     board.memory = memory.and_then(|node| node.reg().next()).unwrap_or_default();
     for (compatible, gicv3) in [("arm,gic-v3", true), ("arm,cortex-a15-gic", false), ("arm,gic-400", false)] {
         if let Some(node) = tree.find_compatible(compatible).next() {

@@ -193,4 +193,3 @@ fn cache_flush(caller: &mut Caller<'_>, address: u64) -> Result<(), Errno> {
     }
     Ok(())
 }
-

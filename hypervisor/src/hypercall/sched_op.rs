@@ -8,10 +8,10 @@ use xen_abi::sched::{PinOverride, Poll, RemoteShutdown, SchedOp, Shutdown, Watch
 
 use super::{Answer, Errno};
 use crate::arch::timer;
-use crate::domain::vcpu::{NEVER, POLL, WATCHDOGS};
 use crate::domain;
-use crate::schedule;
+use crate::domain::vcpu::{NEVER, POLL, WATCHDOGS};
 use crate::run::{self, Caller, Then};
+use crate::schedule;
 
 /// PSTATE.I.
 const MASK_IRQ: u64 = 1 << 7;

@@ -58,15 +58,22 @@ fn text<const N: usize>(caller: &Caller<'_>, address: u64, text: &str) -> Answer
     Ok(0)
 }
 
-/// Answers `command` into `address`.
+/// Answers `command` into `address`. The version, which guests ask for when they want no more than an exit, comes first.
 pub fn call(caller: &mut Caller<'_>, command: u64, address: u64) -> Answer {
     let told = TOLD.get().ok_or(Errno::ENOSYS)?;
+    if command as u32 == VersionOp::Version.number() {
+        let (major, minor) = told.version.numbers();
+        return Ok(u64::from(major << 16 | minor));
+    }
+    tell(caller, told, command, address)
+}
+
+#[inline(never)]
+fn tell(caller: &mut Caller<'_>, told: &Told, command: u64, address: u64) -> Answer {
     let control = caller.domain().control;
     match VersionOp::from_number(u64::from(command as u32)).ok_or(Errno::ENOSYS)? {
-        VersionOp::Version => {
-            let (major, minor) = told.version.numbers();
-            Ok(u64::from(major << 16 | minor))
-        }
+        // Answered before.
+        VersionOp::Version => Err(Errno::ENOSYS),
         VersionOp::Extraversion => text::<XEN_EXTRAVERSION_LEN>(caller, address, EXTRA),
         VersionOp::CompileInfo => {
             let mut info = CompileInfo::default();

@@ -218,7 +218,13 @@ fn queues() {
     case_and("after binding, masked", 0, format_args!("words {:#x} {:#x}", word(port), word(other)));
     case("EVTCHNOP_unmask", port_of(EventChannelOp::Unmask, other));
     let control = machine::page(CONTROL) + 64;
-    let left = format_args!("words {:#x} {:#x}, ready {:#x}, head {}", word(port), word(other), get::<u32>(control), get::<u32>(control + 8 + 28));
+    let left = format_args!(
+        "words {:#x} {:#x}, ready {:#x}, head {}",
+        word(port),
+        word(other),
+        get::<u32>(control),
+        get::<u32>(control + 8 + 28)
+    );
     case_and("after unmasking", 0, left);
     case("EVTCHNOP_unmask of the first", port_of(EventChannelOp::Unmask, port));
     case("EVTCHNOP_send to the first", port_of(EventChannelOp::Send, other));
@@ -261,6 +267,12 @@ fn hostile_pointers() {
 
 fn end() {
     case("EVTCHNOP_reset of FIFO", operate(EventChannelOp::Reset, Reset { dom: DOMID_SELF }).0);
-    case("EVTCHNOP_expand_array after it", operate(EventChannelOp::ExpandArray, ExpandArray { array_gfn: machine::frame(WORDS) }).0);
-    case("EVTCHNOP_set_priority after it", operate(EventChannelOp::SetPriority, SetPriority { port: 1, priority: 3 }).0);
+    case(
+        "EVTCHNOP_expand_array after it",
+        operate(EventChannelOp::ExpandArray, ExpandArray { array_gfn: machine::frame(WORDS) }).0,
+    );
+    case(
+        "EVTCHNOP_set_priority after it",
+        operate(EventChannelOp::SetPriority, SetPriority { port: 1, priority: 3 }).0,
+    );
 }

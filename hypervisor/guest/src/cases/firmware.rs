@@ -33,8 +33,26 @@ pub fn run() {
         ask(0x8000_0001, function);
     }
     for function in [
-        0x8100_ff01, 0x8400_0050, 0x8400_ff00, 0x8400_ff01, 0x8400_ff02, 0x8400_ff03, 0x8500_0000, 0x8500_ff00, 0x8500_ff01,
-        0x8500_ff02, 0x8500_ff03, 0x8600_ff01, 0xb200_0000, 0xbf00_ff01, 0xc500_0020, 0, 1, 3, 0xffff_ffff, 0x1_8400_0000,
+        0x8100_ff01,
+        0x8400_0050,
+        0x8400_ff00,
+        0x8400_ff01,
+        0x8400_ff02,
+        0x8400_ff03,
+        0x8500_0000,
+        0x8500_ff00,
+        0x8500_ff01,
+        0x8500_ff02,
+        0x8500_ff03,
+        0x8600_ff01,
+        0xb200_0000,
+        0xbf00_ff01,
+        0xc500_0020,
+        0,
+        1,
+        3,
+        0xffff_ffff,
+        0x1_8400_0000,
         0xffff_ffff_8400_0000,
     ] {
         if function != 1 {
@@ -50,11 +68,9 @@ pub fn run() {
         }
         match attempt(|| machine::call_nothing(by_smc)) {
             Ok(()) => say!("{name} #1 = nothing"),
-            Err(taken) => say!(
-                "{name} #1 = an exception, syndrome {:#x}, at the instruction {}",
-                taken.syndrome,
-                taken.at_call()
-            ),
+            Err(taken) => {
+                say!("{name} #1 = an exception, syndrome {:#x}, at the instruction {}", taken.syndrome, taken.at_call())
+            }
         }
     }
 }

@@ -175,7 +175,10 @@ impl Table {
         self.try_map("at frame 2^40", WELL, 0, write, 1 << 40);
         self.try_map("at frame 2^51", WELL, 0, write, 1 << 51);
         self.try_map("over a page of the guest", WELL, 0, write, machine::frame(LENT + 8));
-        case("the page that was mapped over is there", i64::from(machine::attempt(|| machine::load(machine::page(LENT + 8), 1)).is_ok()));
+        case(
+            "the page that was mapped over is there",
+            i64::from(machine::attempt(|| machine::load(machine::page(LENT + 8), 1)).is_ok()),
+        );
         self.try_map("over the table itself", WELL, 0, write, self.hole - 16 + 2);
     }
 
@@ -196,7 +199,11 @@ impl Table {
         let answer = call(Hypercall::MemoryOp, &[3, view + 64]);
         case("an argument in a mapped grant", answer.min(1));
         let (result, two) = self.map(WELL, 0, GNTMAP_host_map | GNTMAP_readonly, gfn + 1);
-        case_and("a second mapping, to read", result, format_args!("{}, flags {:#x}", status(two.status), self.flags(WELL)));
+        case_and(
+            "a second mapping, to read",
+            result,
+            format_args!("{}, flags {:#x}", status(two.status), self.flags(WELL)),
+        );
         let second = machine::map(122, Some(((gfn + 1) * PAGE, Mapping::Memory)));
         // Whoever writes there never comes back on Xen 4.17, which takes a permission fault for one that another CPU mends.
         put(view + 128, 0u64);
@@ -207,13 +214,21 @@ impl Table {
         let (result, three) = self.map(WELL, 0, GNTMAP_host_map | GNTMAP_readonly, gfn + 2);
         case_and("a third, after the entry was cleared", result, status(three.status));
         let gone = self.unmap(gfn, one.handle);
-        case_and("the first unmapped", gone.0, format_args!("{}, flags {:#x}", status(gone.1.status), self.flags(WELL)));
+        case_and(
+            "the first unmapped",
+            gone.0,
+            format_args!("{}, flags {:#x}", status(gone.1.status), self.flags(WELL)),
+        );
         let read = machine::attempt(|| machine::load(view, 1));
         case("the mapping is read afterwards", i64::from(read.is_ok()));
         let gone = self.unmap(gfn, one.handle);
         case_and("the first unmapped again", gone.0, status(gone.1.status));
         let gone = self.unmap(gfn + 1, two.handle);
-        case_and("the second unmapped", gone.0, format_args!("{}, flags {:#x}", status(gone.1.status), self.flags(WELL)));
+        case_and(
+            "the second unmapped",
+            gone.0,
+            format_args!("{}, flags {:#x}", status(gone.1.status), self.flags(WELL)),
+        );
         if three.status == 0 {
             let gone = self.unmap(gfn + 2, three.handle);
             case_and("the third unmapped", gone.0, status(gone.1.status));
@@ -261,7 +276,8 @@ impl Table {
         for index in 0..3 {
             let reference = if index == 1 { NONE } else { WELL };
             let host_addr = (gfn + index) * PAGE;
-            let argument = MapGrantRef { host_addr, flags: GNTMAP_host_map, r#ref: reference, status: 77, ..Default::default() };
+            let argument =
+                MapGrantRef { host_addr, flags: GNTMAP_host_map, r#ref: reference, status: 77, ..Default::default() };
             put(at + index * 32, argument);
         }
         let result = call(CALL, &[0, at, 3]);
@@ -323,7 +339,12 @@ impl Table {
             let (result, after) = operate(GrantTableOp::Copy, Copy { source, dest, len, flags, status: 77 });
             let mut text = [0; 9];
             machine::get(place, &mut text);
-            let left = format_args!("{}, copied {}, flags {:#x}", status(after.status), &text == b"lent page", self.flags(WELL));
+            let left = format_args!(
+                "{}, copied {}, flags {:#x}",
+                status(after.status),
+                &text == b"lent page",
+                self.flags(WELL)
+            );
             case_and(format_args!("GNTTABOP_copy, {what}"), result, left);
         }
     }
@@ -394,7 +415,13 @@ fn hostile_pointers(table: &Table) {
     hostile("GNTTABOP_transfer", CALL, [4, 0, 1, 0, 0], 1, Transfer { mfn: 1 << 40, ..Default::default() });
     hostile("GNTTABOP_copy", CALL, [5, 0, 1, 0, 0], 1, Copy::default());
     hostile("GNTTABOP_query_size", CALL, [6, 0, 1, 0, 0], 1, QuerySize { dom: DOMID_SELF, ..Default::default() });
-    hostile("GNTTABOP_unmap_and_replace", CALL, [7, 0, 1, 0, 0], 1, UnmapAndReplace { handle: 99, ..Default::default() });
+    hostile(
+        "GNTTABOP_unmap_and_replace",
+        CALL,
+        [7, 0, 1, 0, 0],
+        1,
+        UnmapAndReplace { handle: 99, ..Default::default() },
+    );
     hostile("GNTTABOP_set_version", CALL, [8, 0, 1, 0, 0], 1, SetVersion { version: 1 });
     hostile("GNTTABOP_get_version", CALL, [10, 0, 1, 0, 0], 1, GetVersion { dom: DOMID_SELF, pad: 0, version: 0 });
     hostile("GNTTABOP_swap_grant_ref", CALL, [11, 0, 1, 0, 0], 1, SwapGrantRef { ref_a: NONE, ref_b: NONE, status: 0 });

@@ -12,7 +12,8 @@ const CALL: Hypercall = Hypercall::HvmOp;
 
 /// Runs the cases.
 pub fn run() {
-    for (operation, what) in [(0, "HVMOP_set_param of DOMID_SELF, index"), (1, "HVMOP_get_param of DOMID_SELF, index")] {
+    for (operation, what) in [(0, "HVMOP_set_param of DOMID_SELF, index"), (1, "HVMOP_get_param of DOMID_SELF, index")]
+    {
         let mut runs = Runs::new(what);
         for index in 0..48 {
             let argument = HvmParam { domid: DOMID_SELF, index, value: 0, pad: 0 };

@@ -69,7 +69,11 @@ fn balloon(board: &Board) {
     let given = reserve(give, &own[..1], |_| {});
     let mut kept = [0; 4];
     let touched = machine::attempt(|| machine::get(machine::page(BALLOON), &mut kept)).is_ok();
-    case_and("XENMEM_populate_physmap of it", given, format_args!("there {touched}, content kept {}", &kept == b"kept"));
+    case_and(
+        "XENMEM_populate_physmap of it",
+        given,
+        format_args!("there {touched}, content kept {}", &kept == b"kept"),
+    );
     case("XENMEM_populate_physmap of what is there", reserve(give, &own[..1], |_| {}));
     let mixed = [own[1], 1 << 40, own[2]];
     case("XENMEM_decrease_reservation, the second of three is nothing", reserve(take, &mixed, |_| {}));
@@ -78,7 +82,10 @@ fn balloon(board: &Board) {
         let case = |what: &str, value: i64| case(format_args!("XENMEM_{name}, {what}"), value);
         case("no extents", reserve(operation, &[], |_| {}));
         case("a list that is null", reserve(operation, &own[..1], |argument| argument.extent_start = Handle(0)));
-        case("a list that is nowhere", reserve(operation, &own[..1], |argument| argument.extent_start = Handle(nowhere())));
+        case(
+            "a list that is nowhere",
+            reserve(operation, &own[..1], |argument| argument.extent_start = Handle(nowhere())),
+        );
         case("order 10, unaligned", reserve(operation, &[far | 1], |argument| argument.extent_order = 10));
         case("order 19", reserve(operation, &[far], |argument| argument.extent_order = 19));
         case("order 64", reserve(operation, &[far], |argument| argument.extent_order = 64));
@@ -102,10 +109,13 @@ fn balloon(board: &Board) {
     let list = |argument: &mut MemoryReservation| (argument.extent_start, argument.nr_extents) = (Handle(pointer), 1);
     case("XENMEM_decrease_reservation, a list that cannot be written", reserve(1, &[], list));
     case("XENMEM_populate_physmap, a list that cannot be written", reserve(6, &[], list));
-    hostile("XENMEM_populate_physmap", CALL, [6, 0, 0, 0, 0], 1, MemoryReservation {
-        domid: DOMID_SELF,
-        ..Default::default()
-    });
+    hostile(
+        "XENMEM_populate_physmap",
+        CALL,
+        [6, 0, 0, 0, 0],
+        1,
+        MemoryReservation { domid: DOMID_SELF, ..Default::default() },
+    );
     let exchange = MemoryExchange::default();
     case("XENMEM_exchange", with(CALL, &[11], exchange).0);
 }
@@ -177,20 +187,29 @@ fn spaces(board: &Board) {
     case("memory by XENMAPSPACE_dev_mmio", add(5, (1 << 30 | 1 << 20) / machine::PAGE, mine + 3));
     let read = machine::attempt(|| machine::load(DIRECT + (mine + 3) * machine::PAGE, 4));
     case("memory is reached there", i64::from(read.is_ok()));
-    hostile("XENMEM_add_to_physmap", CALL, [7, 0, 0, 0, 0], 1, AddToPhysmap {
-        domid: DOMID_SELF,
-        space: 1,
-        gpfn: hole,
-        ..Default::default()
-    });
-    hostile("XENMEM_remove_from_physmap", CALL, [15, 0, 0, 0, 0], 1, RemoveFromPhysmap {
-        domid: DOMID_SELF,
-        gpfn: hole + 30,
-    });
+    hostile(
+        "XENMEM_add_to_physmap",
+        CALL,
+        [7, 0, 0, 0, 0],
+        1,
+        AddToPhysmap { domid: DOMID_SELF, space: 1, gpfn: hole, ..Default::default() },
+    );
+    hostile(
+        "XENMEM_remove_from_physmap",
+        CALL,
+        [15, 0, 0, 0, 0],
+        1,
+        RemoveFromPhysmap { domid: DOMID_SELF, gpfn: hole + 30 },
+    );
 }
 
 /// Adds frames `idxs` of a space at `gpfns`; returns the result and the errors.
-fn batch(space: u16, foreign: u16, pairs: &[(u64, u64)], change: impl FnOnce(&mut AddToPhysmapBatch)) -> (i64, [i32; 4]) {
+fn batch(
+    space: u16,
+    foreign: u16,
+    pairs: &[(u64, u64)],
+    change: impl FnOnce(&mut AddToPhysmapBatch),
+) -> (i64, [i32; 4]) {
     let (idxs, gpfns, errs) = (machine::page(LIST), machine::page(LIST + 1), machine::page(LIST + 2));
     (0..4).for_each(|index| put(errs + index * 4, 77i32));
     for (index, &(idx, gpfn)) in pairs.iter().enumerate() {
@@ -238,11 +257,13 @@ fn batches(board: &Board) {
     say("frames nowhere", batch(1, 0, &pair, |argument| argument.gpfns = Handle(nowhere())));
     say("errors nowhere", batch(1, 0, &pair, |argument| argument.errs = Handle(nowhere())));
     say("indices null", batch(1, 0, &pair, |argument| argument.idxs = Handle(0)));
-    hostile("XENMEM_add_to_physmap_batch", CALL, [23, 0, 0, 0, 0], 1, AddToPhysmapBatch {
-        domid: DOMID_SELF,
-        space: 1,
-        ..Default::default()
-    });
+    hostile(
+        "XENMEM_add_to_physmap_batch",
+        CALL,
+        [23, 0, 0, 0, 0],
+        1,
+        AddToPhysmapBatch { domid: DOMID_SELF, space: 1, ..Default::default() },
+    );
 }
 
 fn claims_and_resources(board: &Board) {
@@ -262,10 +283,13 @@ fn claims_and_resources(board: &Board) {
     case("XENMEM_claim_pages of domain 0, 2^62", claim(1 << 62, |argument| argument.domid = 0));
     case("XENMEM_claim_pages of domain 1", claim(0, |argument| argument.domid = 1));
     case("XENMEM_claim_pages of DOMID_XEN", claim(0, |argument| argument.domid = 0x7ff2));
-    hostile("XENMEM_claim_pages", CALL, [24, 0, 0, 0, 0], 1, MemoryReservation {
-        domid: DOMID_SELF,
-        ..Default::default()
-    });
+    hostile(
+        "XENMEM_claim_pages",
+        CALL,
+        [24, 0, 0, 0, 0],
+        1,
+        MemoryReservation { domid: DOMID_SELF, ..Default::default() },
+    );
     let acquire = |change: &dyn Fn(&mut MemAcquireResource)| {
         let list = machine::page(LIST);
         put(list, board.grants.0 + 14);

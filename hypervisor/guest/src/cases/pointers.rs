@@ -83,4 +83,3 @@ pub fn short(bytes: u64) -> u64 {
 pub fn read_only() -> (u64, u64) {
     (machine::map_address(READ_ONLY_SLOT), machine::page(NEAR))
 }
-

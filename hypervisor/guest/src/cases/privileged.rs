@@ -29,7 +29,13 @@ pub fn run() {
     case("XENPF_settime32", platform(17, version, &[5, 5, 1000]));
     case("platform_op 0xffffffff", platform(u32::MAX, version, &[]));
     case("platform_op of version 0", platform(62, 0, &[0, 0, 0]));
-    hostile("platform_op", Hypercall::PlatformOp, [0; 5], 0, PlatformCall { cmd: 69, interface_version: version, u: [0; 128] });
+    hostile(
+        "platform_op",
+        Hypercall::PlatformOp,
+        [0; 5],
+        0,
+        PlatformCall { cmd: 69, interface_version: version, u: [0; 128] },
+    );
 
     for (name, number, size) in [("sysctl", Hypercall::Sysctl, 136), ("domctl", Hypercall::Domctl, 144)] {
         let at = machine::page(7);

@@ -21,7 +21,8 @@ pub fn info() -> u64 {
 /// Runs the cases.
 pub fn run() {
     let gfn = machine::frame(INFO);
-    let register = |vcpu: u64, mfn: u64, offset: u32| with(CALL, &[10, vcpu], RegisterVcpuInfo { mfn, offset, rsvd: 0 }).0;
+    let register =
+        |vcpu: u64, mfn: u64, offset: u32| with(CALL, &[10, vcpu], RegisterVcpuInfo { mfn, offset, rsvd: 0 }).0;
     case("VCPUOP_register_vcpu_info of vCPU 1", register(1, gfn, 64));
     case("VCPUOP_register_vcpu_info of vCPU -1", register(0xffff_ffff, gfn, 64));
     case("VCPUOP_register_vcpu_info, offset 4", register(0, gfn, 4));
@@ -49,9 +50,13 @@ pub fn run() {
     case("VCPUOP_register_runstate_memory_area unaligned", watch(area + 3));
     case("VCPUOP_register_runstate_memory_area across pages", watch(machine::page(RUNSTATE) - 24));
     case("VCPUOP_register_runstate_memory_area in the upper half", watch(0xffff_8000_0000_0000));
-    hostile("VCPUOP_register_runstate_memory_area", CALL, [5, 0, 0, 0, 0], 2, RegisterRunstateMemoryArea {
-        addr: area,
-    });
+    hostile(
+        "VCPUOP_register_runstate_memory_area",
+        CALL,
+        [5, 0, 0, 0, 0],
+        2,
+        RegisterRunstateMemoryArea { addr: area },
+    );
     assists(area);
 }
 

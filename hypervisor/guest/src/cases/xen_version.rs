@@ -2,9 +2,9 @@
 
 use alloc::string::{String, ToString};
 
+use xen_abi::Hypercall;
 use xen_abi::grant_table::CopyPtr;
 use xen_abi::version::{CompileInfo, FeatureInfo, PlatformParameters, VersionOp};
-use xen_abi::Hypercall;
 
 use super::pointers::{hostile, read_only};
 use crate::calls::{call, case, case_and, get, with};

@@ -79,9 +79,21 @@ fn identification() {
 
 fn names() -> [&'static str; 5] {
     if V3.load(SeqCst) {
-        ["IHI 0069, 12.9, ISENABLER", "IHI 0069, 12.9, ISPENDR", "IHI 0069, 12.9, ISACTIVER", "IHI 0069, 12.9, IPRIORITYR", "IHI 0069, 12.9, ICFGR"]
+        [
+            "IHI 0069, 12.9, ISENABLER",
+            "IHI 0069, 12.9, ISPENDR",
+            "IHI 0069, 12.9, ISACTIVER",
+            "IHI 0069, 12.9, IPRIORITYR",
+            "IHI 0069, 12.9, ICFGR",
+        ]
     } else {
-        ["IHI 0048, 4.3.5, ISENABLER", "IHI 0048, 4.3.7, ISPENDR", "IHI 0048, 4.3.9, ISACTIVER", "IHI 0048, 4.3.11, IPRIORITYR", "IHI 0048, 4.3.13, ICFGR"]
+        [
+            "IHI 0048, 4.3.5, ISENABLER",
+            "IHI 0048, 4.3.7, ISPENDR",
+            "IHI 0048, 4.3.9, ISACTIVER",
+            "IHI 0048, 4.3.11, IPRIORITYR",
+            "IHI 0048, 4.3.13, ICFGR",
+        ]
     }
 }
 
