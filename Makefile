@@ -31,7 +31,7 @@ test: setup-test                  ## every test but the long matrix, then the tu
 check: setup-bare                 ## format, lints with warnings denied on host and bare-metal code, docs, tidy
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo clippy --locked -p bootwrap-el3 -p hypervisor --target $(TARGET) --profile bare -- -D warnings
+	cargo clippy --locked -p bootwrap-el3 -p hypervisor -p test-guest --target $(TARGET) --profile bare -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items
 	cargo test --locked --test tidy
 
@@ -48,7 +48,7 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	n=0; for deb in out/cache/*/package.deb; do n=$$((n + 1)); ln "$$deb" $(INPUTS)/debs/$$n.deb; \
 	  case $$(dpkg-deb -f "$$deb" Package) in linux-image-*[0-9]*) dpkg-deb -x "$$deb" $(INPUTS)/kernel ;; esac; done
 	XENBUILD_LINUX_SOURCE=$(INPUTS)/linux XENBUILD_KERNEL=$(CURDIR)/out/tutorial/Image DEB_FOLDER=$(INPUTS)/debs \
-	MODULES_ROOT=$(INPUTS)/kernel cargo test --locked --release -- --include-ignored
+	MODULES_ROOT=$(INPUTS)/kernel XENBUILD_XEN=$(CURDIR)/out/tutorial/xen cargo test --locked --release -- --include-ignored
 	set -e; for variant in $(MATRIX); do for recipe in tutorial tutorial-el3; do \
 	  $(XENBUILD) test recipes/$$recipe.toml --variant $$variant; done; done
 	set -e; for variant in one-cpu four-cpus gicv2-four-cpus cortex-a53 cortex-a72; do \
@@ -65,6 +65,7 @@ bench: setup-bench xenbuild       ## beside the tools a user would pick instead:
 	XENBUILD_BENCH_IMAGE=$(CURDIR)/out/tutorial/rootfs.img cargo bench --locked -p imagegen --bench ext
 	cargo bench --locked -p imagegen --bench fat
 	cargo bench --locked --bench flash
+	XENBUILD_XEN=$(CURDIR)/out/tutorial/xen cargo bench --locked --bench exits
 
 # The image, flat, as a loader wants it, and its ELF, which knows the names of addresses.
 BARE := target/$(TARGET)/bare/hypervisor

@@ -187,8 +187,3 @@ fn timers_without_a_hypervisor() {
         }
     }
 }
-
-#[test]
-fn interrupts_on_ours() {
-    on_ours("interrupts-gicv3", "interrupts", 3);
-}
