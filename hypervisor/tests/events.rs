@@ -238,6 +238,7 @@ fn control_blocks_and_words_are_checked() {
     let port = domain.bind_ipi(0).unwrap();
     assert_eq!(domain.set_priority(port, 16), Err(Errno::EINVAL));
     assert_eq!(domain.set_priority(port, 15), Ok(()));
+    assert_eq!(domain.set_priority(port + 1, 3), Err(Errno::EACCES), "a free port");
     assert_eq!(domain.raise(port, &page), raised(0, false, false), "vCPU 0 has no control block");
 }
 
@@ -470,7 +471,8 @@ proptest! {
                     let expected = naive[which].ports.get(&port).map_or((Bound::Free, 0), |port| (port.bound, port.vcpu as usize));
                     prop_assert_eq!(domains[which].get(port), Some(expected));
                     let pending = naive[which].pending.get(&port).copied().unwrap_or(false);
-                    prop_assert_eq!(domains[which].is_pending(port, &info[which]), Ok(pending));
+                    let polled = if expected.0 == Bound::Free { Err(Errno::EINVAL) } else { Ok(pending) };
+                    prop_assert_eq!(domains[which].is_pending(port, &info[which]), polled);
                 }
             }
         }

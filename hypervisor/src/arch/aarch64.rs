@@ -18,7 +18,7 @@ pub mod vcpu;
 pub use layout::{physical, pointer};
 pub use lock::{Guard, Lock, Once};
 pub use percpu::cpu;
-pub use vcpu::translate;
+pub use vcpu::{translate, translation_registers};
 
 core::arch::global_asm!(
     include_str!("aarch64/entry.S"),

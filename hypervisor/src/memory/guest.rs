@@ -5,7 +5,9 @@
 
 use core::ops::Range;
 
-use super::{Mfn, frames};
+use super::p2m::Kind;
+use super::walk::Regime;
+use super::{Gfn, Mfn, frames};
 use crate::arch::{self, PAGE_SIZE};
 
 /// A pointer does not lead to the caller's own memory.
@@ -47,7 +49,7 @@ fn each_page(
     while done < length {
         let at = address.checked_add(done as u64).ok_or(Fault)?;
         let count = ((PAGE_SIZE - at % PAGE_SIZE) as usize).min(length - done);
-        let physical = arch::translate(at, write).ok_or(Fault)?;
+        let physical = arch::translate(at, write).or_else(|| walk(domain, at, write)).ok_or(Fault)?;
         let frame = Mfn::of(physical);
         frames::get(frame, domain).map_err(|_| Fault)?;
         act(arch::pointer(physical), done, count);
@@ -55,6 +57,26 @@ fn each_page(
         done += count;
     }
     Ok(())
+}
+
+/// Translates as the tables have it, both stages, while nobody changes the second: the CPU may have met it in the middle of a change.
+#[cold]
+fn walk(domain: u16, address: u64, write: bool) -> Option<u64> {
+    let domain = crate::domain::find(domain)?;
+    let [sctlr, tcr, ttbr0, ttbr1] = arch::translation_registers();
+    let p2m = domain.p2m.lock();
+    let own = |address: u64, write: bool| {
+        let (frame, kind) = p2m.get(Gfn::of(address))?;
+        let is_device = matches!(kind, Kind::Device | Kind::DeviceUncached);
+        let writable = matches!(kind, Kind::Memory | Kind::Lent | Kind::Foreign | Kind::Grant);
+        (!is_device && (writable || !write)).then_some(frame)
+    };
+    let read = |address: u64| {
+        let table = own(address, false).filter(|&frame| frames::is_memory(frame))?;
+        Some(frames::read_entry(table, (address % PAGE_SIZE / 8) as usize))
+    };
+    let found = Regime { sctlr, tcr, ttbr0, ttbr1 }.walk(address, write, read)?;
+    Some(own(found, write)?.address() + found % PAGE_SIZE)
 }
 
 /// Copies bytes of one frame to another, or to the same; the caller holds references of both, and neither side leaves its frame.

@@ -225,6 +225,11 @@ pub fn translate(address: u64, write: bool) -> Option<u64> {
     (result & 1 == 0).then_some(result & 0xf_ffff_ffff_f000 | address & 0xfff)
 }
 
+/// Returns SCTLR_EL1, TCR_EL1, TTBR0_EL1 and TTBR1_EL1 of the loaded vCPU.
+pub fn translation_registers() -> [u64; 4] {
+    [read!("sctlr_el1"), read!("tcr_el1"), read!("ttbr0_el1"), read!("ttbr1_el1")]
+}
+
 /// Returns the guest physical address behind a virtual address of the loaded vCPU.
 fn translate_stage1(address: u64) -> Option<u64> {
     let kept = read!("par_el1");
