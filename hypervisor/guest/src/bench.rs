@@ -23,7 +23,7 @@ fn measure(name: &str, mut act: impl FnMut()) {
 pub fn run(board: &Board) {
     interrupts::prepare(board);
     let version = Hypercall::XenVersion.number();
-    measure("nothing", || machine::call_nothing_at_all());
+    measure("nothing", machine::call_nothing_at_all);
     measure("null hypercall", || {
         machine::hypercall(version, [0; 5]);
     });

@@ -85,7 +85,7 @@ pub fn page(index: usize) -> u64 {
 
 /// Returns the physical address of something in the window.
 pub fn physical(address: u64) -> u64 {
-    assert!(address >= WINDOW && address < PLAY, "not in the window");
+    assert!((WINDOW..PLAY).contains(&address), "not in the window");
     address - WINDOW + IMAGE.load(SeqCst)
 }
 
