@@ -187,3 +187,17 @@ fn timers_without_a_hypervisor() {
         }
     }
 }
+
+#[test]
+fn interrupts_on_ours() {
+    for (gic, name) in [(3, "interrupts-gicv3"), (2, "interrupts-gicv2")] {
+        on_ours(name, "interrupts", gic);
+    }
+}
+
+#[test]
+fn timers_on_ours() {
+    for gic in [3, 2] {
+        on_ours("timers", "timers", gic);
+    }
+}
