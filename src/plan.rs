@@ -81,7 +81,7 @@ pub struct Artifact {
 
 impl Role {
     /// All of them.
-    pub const ALL: [Role; 10] = [
+    pub const ALL: [Role; 12] = [
         Role::Boot,
         Role::MemoryMap,
         Role::DeviceTree,
@@ -91,6 +91,8 @@ impl Role {
         Role::Compressed,
         Role::Bmap,
         Role::GuestConfig,
+        Role::UBoot,
+        Role::Firmware,
         Role::Byproduct,
     ];
 }

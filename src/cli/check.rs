@@ -102,10 +102,11 @@ fn as_json(preview: &Preview) -> Value {
             "name": name, "start": range.start, "bytes": range.size_bytes, "file-bytes": file_bytes, "fixed": fixed,
         })
     };
-    let map = map.as_ref().map(|MemoryMap { banks, reserved, placed: all }| {
+    let map = map.as_ref().map(|MemoryMap { banks, reserved, firmware, placed: all }| {
         json!({
             "memory": banks.iter().map(range).collect::<Vec<_>>(),
             "reserved": reserved.iter().map(range).collect::<Vec<_>>(),
+            "firmware": firmware.iter().map(range).collect::<Vec<_>>(),
             "placed": all.iter().map(placed).collect::<Vec<_>>(),
         })
     });
