@@ -15,12 +15,9 @@ const LINE_MAX_BYTES: u64 = 1 << 16;
 
 /// Puts names behind the hypervisor's addresses in a log
 ///
-/// A hypervisor that dies prints return addresses. This prints its log again with the function behind each address:
-///
-///     xenbuild symbolise out/tutorial/serial.log
-///
-/// The names are those of `xen-syms`: beside the log, where the hypervisor was compiled or is xenbuild's own; else those
-/// of the hypervisor that this xenbuild carries.
+/// A hypervisor that dies prints where it was called from. This prints its log again, `out/tutorial/serial.log` for
+/// example, with the function behind each address. The names are those of `xen-syms`: beside the log, where the
+/// hypervisor was compiled or is xenbuild's own; else those of the hypervisor that this xenbuild carries.
 #[derive(clap::Args)]
 pub struct Args {
     /// The log, `-` for standard input

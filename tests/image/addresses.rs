@@ -28,7 +28,9 @@ fn refused(addresses: &str) -> String {
 #[test]
 fn the_recipe_and_the_wrapper_know_the_same_names() {
     let table = TABLES.iter().find(|table| table.name == "addresses").unwrap();
-    assert_eq!(table.keys().map(|key| key.name).collect::<Vec<_>>(), bootwrap::wrap::NAMES);
+    // The FIT is nothing that is wrapped: U-Boot reads it from there.
+    let wrapped: Vec<&str> = table.keys().map(|key| key.name).filter(|name| *name != "fit").collect();
+    assert_eq!(wrapped, bootwrap::wrap::NAMES);
 }
 
 #[test]

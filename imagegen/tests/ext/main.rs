@@ -6,6 +6,8 @@ mod extents;
 mod golden;
 mod kernel;
 mod limits;
+#[path = "../support/mount.rs"]
+mod mount;
 mod oracle;
 mod random;
 mod sources;

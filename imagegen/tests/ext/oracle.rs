@@ -17,7 +17,7 @@ use imagegen::volume::Volume;
 use rustix::fs::SeekFrom;
 use tempfile::TempDir;
 
-use crate::volume;
+use crate::{mount, volume};
 
 /// All there are.
 pub const VERSIONS: [Version; 3] = [Version::Ext2, Version::Ext3, Version::Ext4];
@@ -98,34 +98,8 @@ pub fn fsck_with(arguments: &[&str], image: &Path) {
 
 /// Mounts an image, if that is possible here, and calls `look` with the place.
 pub fn mounted(image: &Image, read_only: bool, look: impl FnOnce(&Path)) {
-    let place = image.folder.path().join("mounted");
-    fs::create_dir_all(&place).unwrap();
     let options = if read_only { "loop,ro" } else { "loop" };
-    let arguments = ["-t", image.version.name(), "-o", options].map(OsStr::new);
-    let arguments = [&arguments[..], &[image.path.as_ref(), place.as_ref()]].concat();
-    match run("mount", &arguments) {
-        Some((true, _)) => {}
-        Some((false, text)) if !rustix::process::getuid().is_root() || text.contains("loop device") => {
-            return eprintln!("skipped: no loop mount here: {text}");
-        }
-        Some((false, text)) => panic!("mount: {text}"),
-        None => return,
-    }
-    let mounted = Mounted(&place);
-    look(&place);
-    drop(mounted);
-}
-
-/// A mounted folder, unmounted also when the look at it fails.
-struct Mounted<'a>(&'a Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let result = run("umount", &[self.0.as_ref()]);
-        if !std::thread::panicking() {
-            assert!(result.is_some_and(|(success, _)| success), "umount {}", self.0.display());
-        }
-    }
+    mount::mounted(&image.path, image.version.name(), options, &image.folder.path().join("mounted"), look);
 }
 
 /// Compares everything the kernel shows with the tree.

@@ -4,6 +4,8 @@
 
 mod golden;
 mod limits;
+#[path = "../support/mount.rs"]
+mod mount;
 mod oracle;
 mod random;
 mod trees;

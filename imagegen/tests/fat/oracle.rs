@@ -16,7 +16,7 @@ use imagegen::tree::{Kind, Metadata, Timestamp, Tree};
 use imagegen::volume::Volume;
 use tempfile::TempDir;
 
-use crate::volume;
+use crate::{mount, volume};
 
 /// An image on disk, deleted with its folder.
 pub struct Image {
@@ -166,35 +166,7 @@ pub fn mtools(tree: &Tree, image: &Image) {
 /// Mounts an image, if that is possible here, and compares everything.
 fn mounted(tree: &Tree, image: &Image) {
     let place = image.folder.path().join("mounted");
-    fs::create_dir(&place).unwrap();
-    let options = "loop,ro,utf8,tz=UTC";
-    let arguments = ["-t", "vfat", "-o", options].map(OsStr::new);
-    let arguments = [&arguments[..], &[image.path.as_ref(), place.as_ref()]].concat();
-    match run("mount", &arguments) {
-        Some((true, _)) => {}
-        Some((false, text)) => {
-            let text = String::from_utf8_lossy(&text);
-            let known = text.contains("unknown filesystem type") || text.contains("loop device");
-            assert!(known || !rustix::process::getuid().is_root(), "mount: {text}");
-            return eprintln!("skipped: no loop mount of vfat here: {text}");
-        }
-        None => return,
-    }
-    let mounted = Mounted(&place);
-    compare(tree, &place);
-    drop(mounted);
-}
-
-/// A mounted folder, unmounted also when the look at it fails.
-struct Mounted<'a>(&'a Path);
-
-impl Drop for Mounted<'_> {
-    fn drop(&mut self) {
-        let result = run("umount", &[self.0.as_ref()]);
-        if !std::thread::panicking() {
-            assert!(result.is_some_and(|(success, _)| success), "umount {}", self.0.display());
-        }
-    }
+    mount::mounted(&image.path, "vfat", "loop,ro,utf8,tz=UTC", &place, |place| compare(tree, place));
 }
 
 /// Compares names, content and times of files with the tree.
