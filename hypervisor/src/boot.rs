@@ -68,7 +68,7 @@ fn take_memory(tree: u64) -> (machine::Memory, u64) {
 }
 
 fn start_console(machine: &Machine) {
-    console::set_level(machine.options.level);
+    console::set_levels(machine.options.level, machine.options.guest_level);
     machine.uart.iter().for_each(console::start);
 }
 
@@ -92,7 +92,7 @@ fn start_interrupts(machine: &Machine) {
     run::start_cpu(stage2::address_bits()).expect("interrupt interface of the first CPU");
     if let Some(interrupt) = uart {
         gic::enable(interrupt, true);
-        console::listen();
+        console::listen(machine.options.input);
     }
 }
 

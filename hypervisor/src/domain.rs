@@ -15,6 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering::*};
 use xen_abi::xen::SharedInfo;
 
 use crate::arch::{Lock, Once};
+use crate::console::limit::Limit;
 use crate::event::{self, Events, two_level};
 use crate::grant::mapping::Mappings;
 use crate::memory::p2m::P2m;
@@ -100,6 +101,8 @@ pub struct Domain {
     pub assists: AtomicU64,
     /// Why it stopped, if it has: a code of SCHEDOP_shutdown.
     pub shutdown: Lock<Option<u32>>,
+    /// How much more it may make the hypervisor say.
+    pub log: Lock<Limit>,
 }
 
 /// Every domain there is. Few, found by number.
@@ -129,6 +132,13 @@ pub fn hardware() -> Option<&'static Arc<Domain>> {
     HARDWARE.get()
 }
 
+/// Acts on all domains if their list is free: for a machine that dies, whose locks are held for ever.
+pub fn for_each_if_free(mut act: impl FnMut(&Domain)) {
+    if let Some(domains) = DOMAINS.try_lock() {
+        domains.iter().for_each(|domain| act(domain));
+    }
+}
+
 static NO_REBOOT: Once<bool> = Once::new();
 
 /// Says whether the machine stops where it would start anew.
@@ -136,12 +146,17 @@ pub fn start(no_reboot: bool) {
     NO_REBOOT.set(no_reboot);
 }
 
+/// Whether the machine stops where it would start anew.
+pub fn is_final() -> bool {
+    NO_REBOOT.get().copied().unwrap_or(false)
+}
+
 impl Domain {
     /// The domain ends, for a reason of SCHEDOP_shutdown; the first that was given counts. With Dom0 the machine does.
     pub fn stop(&self, reason: u32) {
         let code = *self.shutdown.lock().get_or_insert(reason);
         if self.control {
-            run::stop_machine(code, NO_REBOOT.get().copied().unwrap_or(false));
+            run::stop_machine(code, is_final());
         }
     }
 
@@ -279,6 +294,7 @@ pub mod fixture {
             polling: AtomicU64::new(0),
             assists: AtomicU64::new(0),
             shutdown: Lock::new(None),
+            log: Lock::new(Limit::new()),
         };
         start_told();
         (Arc::new(domain), first.address())

@@ -12,6 +12,7 @@
 //!   event, grant  the rules of event channels and of grants
 //!   device        interrupt controller, timers, firmware, UART, as guests see them
 //!   console       what is said, and typed
+//!   exits, keys   why guests came back; what the debug keys show
 //! ```
 #![no_std]
 
@@ -24,8 +25,10 @@ pub mod console;
 pub mod device;
 pub mod domain;
 pub mod event;
+pub mod exits;
 pub mod grant;
 pub mod hypercall;
+pub mod keys;
 pub mod machine;
 pub mod memory;
 pub mod run;

@@ -5,7 +5,7 @@ use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use hypervisor::arch::{self, Wreck};
-use hypervisor::console;
+use hypervisor::{console, domain, keys};
 
 static DEAD: AtomicBool = AtomicBool::new(false);
 
@@ -46,6 +46,12 @@ fn end(frame: u64) -> ! {
         // The call itself: what follows it may be another function, where calls do not return.
         console::line(format_args!("  from {:#x}", address.wrapping_sub(4)));
     }
-    arch::smp::system_reset();
+    keys::exits::last_of_each_cpu();
+    if domain::is_final() {
+        console::line(format_args!("noreboot: this is the end"));
+    } else {
+        console::line(format_args!("the machine starts anew"));
+        arch::smp::system_reset();
+    }
     arch::stop()
 }

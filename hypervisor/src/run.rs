@@ -8,8 +8,10 @@ use crate::device::vgic::{self, Concerned, Concerns, Vgic};
 use crate::device::{vpsci, vsysreg, vuart};
 use crate::domain::runstate;
 use crate::domain::vcpu::{NEVER, State, Status};
+use crate::exits::{self, Reason, Work};
+use crate::machine::options::Level;
 use crate::schedule::{self, Entity};
-use crate::{console, domain, hypercall, warning};
+use crate::{console, domain, guest_log, hypercall, keys, warning};
 
 /// The vCPU that is on this CPU, as what answers it sees it.
 pub struct Caller<'a> {
@@ -17,6 +19,13 @@ pub struct Caller<'a> {
     pub entity: &'a Entity,
     /// Its registers.
     pub state: &'a mut State,
+}
+
+impl Caller<'_> {
+    /// Counts and remembers why it came back.
+    fn note(&self, reason: Reason, detail: u64) {
+        self.state.exits.note(reason, detail, self.state.context.pc);
+    }
 }
 
 /// What becomes of a vCPU after an exit.
@@ -124,6 +133,7 @@ fn block(entity: &Entity) {
 
 fn load(entity: &Entity, state: &mut State) {
     let domain = &entity.domain;
+    exits::work(Work::Switch);
     state.saved.load();
     entity.vcpu().deadlines[0].store(NEVER, Relaxed);
     // What the guest has of its timer's interrupt keeps the physical one quiet.
@@ -173,6 +183,9 @@ fn settle(entity: &Entity, vgic: &mut Vgic) {
 fn flush(entity: &Entity, state: &mut State) {
     sync(entity, state);
     entity.vcpu().news.store(false, SeqCst);
+    if entity.vcpu().asked.load(Relaxed) {
+        keys::registers::show_own(entity, state);
+    }
     let mut vgic = entity.domain.vgic.lock();
     // Somebody looks at what was in ours. Whoever that is does not wait for us, for they are empty.
     while vgic.is_held(entity.index) {
@@ -249,37 +262,57 @@ fn turn(entity: &Entity, state: &mut Guard<'_, State>) -> Then {
 /// Matches on why a vCPU came back.
 fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
     match exit {
-        Exit::Hvc(hypercall::IMMEDIATE) => hypercall::call(caller),
-        Exit::Hvc(0) => vpsci::call(caller),
+        Exit::Hvc(hypercall::IMMEDIATE) => {
+            let State { exits, context, .. } = &*caller.state;
+            exits.note_call(context.x[16], context.x[0], context.pc);
+            hypercall::call(caller)
+        }
+        Exit::Hvc(0) => {
+            caller.note(Reason::Firmware, caller.state.context.x[0]);
+            vpsci::call(caller)
+        }
         Exit::Smc(0) => {
+            caller.note(Reason::Firmware, caller.state.context.x[0]);
             caller.state.context.pc += 4;
             vpsci::call(caller)
         }
-        Exit::Hvc(_) => {
+        Exit::Hvc(number) => {
+            caller.note(Reason::Unknown, number.into());
             // The program counter is behind the instruction, and the exception is about the instruction.
             caller.state.context.pc -= 4;
             undefined(caller)
         }
-        Exit::Smc(_) => undefined(caller),
+        Exit::Smc(number) => {
+            caller.note(Reason::Unknown, number.into());
+            undefined(caller)
+        }
         Exit::Interrupt => {
+            caller.note(Reason::Interrupt, 0);
             interrupts(Some(caller.entity));
             if schedule::is_contended() { Then::Yield } else { Then::Resume }
         }
         Exit::Wait { event } => {
+            caller.note(Reason::Wait, event.into());
             caller.state.context.pc += 4;
             if event {
                 return if schedule::is_contended() { Then::Yield } else { Then::Resume };
             }
             wait(caller)
         }
-        Exit::SystemRegister(access) => vsysreg::access(caller, access),
+        Exit::SystemRegister(access) => {
+            caller.note(Reason::SystemRegister, access.syndrome.into());
+            vsysreg::access(caller, access)
+        }
         Exit::Abort(abort) => stage2_abort(caller, abort),
         Exit::SystemError => {
-            warning!("d{}v{}: SError", caller.entity.domain.id, caller.entity.index);
+            caller.note(Reason::SystemError, 0);
+            guest_log!(caller.entity.domain, Warning, "d{}v{}: SError", caller.entity.domain.id, caller.entity.index);
             Then::Resume
         }
         Exit::Other(syndrome) => {
-            warning!("d{}v{}: exception {syndrome:#x}", caller.entity.domain.id, caller.entity.index);
+            caller.note(Reason::Other, syndrome);
+            let (domain, index) = (&caller.entity.domain, caller.entity.index);
+            guest_log!(domain, Warning, "d{}v{index}: exception {syndrome:#x}", domain.id);
             undefined(caller)
         }
     }
@@ -316,13 +349,19 @@ fn stage2_abort(caller: &mut Caller<'_>, abort: Abort) -> Then {
         };
         let value = access.truncate(caller.state.context.get(access.register.into()));
         let written = abort.write.then_some(value);
+        let either = |read, write| if abort.write { write } else { read };
         let result = if let Some(offset) = inside(map.distributor.0, map.distributor.1) {
+            caller.note(either(Reason::DistributorRead, Reason::DistributorWrite), offset);
             Some(vgic_access(caller, Frame::Distributor, offset, size, written))
         } else if let Some(offset) = map.redistributors.and_then(|(start, length)| inside(start, length)) {
+            caller.note(either(Reason::RedistributorRead, Reason::RedistributorWrite), offset);
             let vcpu = (offset / vgic::registers::STRIDE) as usize;
             Some(vgic_access(caller, Frame::Redistributor(vcpu), offset % vgic::registers::STRIDE, size, written))
         } else {
-            map.uart.and_then(|(start, length)| inside(start, length)).map(|offset| vuart::access(offset, written))
+            map.uart.and_then(|(start, length)| inside(start, length)).map(|offset| {
+                caller.note(Reason::Uart, offset);
+                vuart::access(offset, written)
+            })
         };
         if let Some(read) = result {
             if !abort.write {
@@ -332,13 +371,16 @@ fn stage2_abort(caller: &mut Caller<'_>, abort: Abort) -> Then {
             return Then::Resume;
         }
     }
+    caller.note(Reason::Abort, address);
     // Another CPU may have put the page there meanwhile, or be splitting its block.
     let translation = abort.status & 0b111100 == 0b000100;
     let gfn = crate::memory::Gfn::of(address);
     if translation && caller.entity.domain.p2m.lock().get(gfn).is_some() {
         return Then::Resume;
     }
-    warning!(
+    guest_log!(
+        caller.entity.domain,
+        Warning,
         "d{}v{}: {} at {:#x} (guest physical {address:#x}), pc {:#x}",
         caller.entity.domain.id,
         caller.entity.index,
@@ -387,40 +429,47 @@ fn interrupts(loaded: Option<&Entity>) {
         let interrupt = taken.interrupt();
         match interrupt {
             gic::KICK => {
+                exits::work(Work::Kick);
                 gic::deactivate(taken);
                 // Perhaps a deadline on this CPU's list has changed.
                 schedule::set_timer();
             }
-            _ if interrupt == own.virtual_timer => match loaded {
-                // The guest's deactivation will be the physical one's.
-                Some(entity) => {
-                    let (_, concerned) = entity.domain.vgic.lock().take(entity.index, interrupt, arch::cpu());
-                    entity.domain.notify(concerned);
+            _ if interrupt == own.virtual_timer => {
+                exits::work(Work::VirtualTimer);
+                match loaded {
+                    // The guest's deactivation will be the physical one's.
+                    Some(entity) => {
+                        let (_, concerned) = entity.domain.vgic.lock().take(entity.index, interrupt, arch::cpu());
+                        entity.domain.notify(concerned);
+                    }
+                    None => gic::deactivate(taken),
                 }
-                None => gic::deactivate(taken),
-            },
+            }
             _ if interrupt == own.timer => {
+                exits::work(Work::Timer);
                 gic::deactivate(taken);
                 schedule::fire_timers();
             }
             _ if interrupt == own.maintenance => {
+                exits::work(Work::Maintenance);
                 // What it is about shows when the list registers are taken in, and lasts until then.
                 gic::silence();
                 gic::deactivate(taken);
                 loaded.into_iter().for_each(|entity| entity.vcpu().news.store(true, SeqCst));
             }
             _ if Some(interrupt) == own.uart => {
-                if console::take_input() {
-                    hypercall::console_io::typed();
-                }
+                exits::work(Work::Console);
+                keys::take_input();
                 gic::deactivate(taken);
             }
             _ if interrupt >= 32 => {
+                exits::work(Work::Device);
                 if !domain::deliver_physical(interrupt, arch::cpu()) {
                     gic::deactivate(taken);
                 }
             }
             _ => {
+                exits::work(Work::Stray);
                 warning!("cpu{}: stray interrupt {interrupt}", arch::cpu());
                 gic::deactivate(taken);
             }
@@ -430,6 +479,9 @@ fn interrupts(loaded: Option<&Entity>) {
 
 /// What is left to do when Dom0 stops: the machine stops too, or starts anew.
 pub fn stop_machine(reason: u32, no_reboot: bool) -> ! {
+    if console::is_logged(Level::Debug) {
+        keys::exits::counters();
+    }
     match reason {
         0 => {
             console::line(format_args!("Domain 0 powered off; so does the machine"));

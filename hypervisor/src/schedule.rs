@@ -93,6 +93,12 @@ pub fn next() -> Option<Entity> {
     None
 }
 
+/// Returns the vCPUs on a CPU's list, for debug keys, and how many wait.
+pub fn members(cpu: usize) -> (Vec<Entity>, usize) {
+    let list = LISTS[cpu].lock();
+    (list.members.clone(), list.waiting.len())
+}
+
 /// Whether another vCPU waits for this CPU.
 pub fn is_contended() -> bool {
     !LISTS[arch::cpu()].lock().waiting.is_empty()

@@ -33,6 +33,21 @@ pub struct SystemRegister {
     pub register: u8,
     /// Whether it is MRS.
     pub read: bool,
+    /// All of that as the syndrome has it.
+    pub syndrome: u32,
+}
+
+impl SystemRegister {
+    /// Decodes a syndrome (DDI 0487, ISS encoding for an exception from MSR, MRS, or System instruction execution).
+    pub fn decode(syndrome: u32) -> SystemRegister {
+        let field = |from: u32, mask: u32| (syndrome >> from & mask) as u8;
+        SystemRegister {
+            name: (field(20, 3), field(14, 7), field(10, 15), field(1, 15), field(17, 7)),
+            register: field(5, 31),
+            read: syndrome & 1 != 0,
+            syndrome,
+        }
+    }
 }
 
 /// A stage 2 abort.
@@ -95,17 +110,7 @@ impl Exit {
             0x01 => Exit::Wait { event: iss & 1 != 0 },
             0x16 => Exit::Hvc(iss as u16),
             0x17 => Exit::Smc(iss as u16),
-            0x18 => Exit::SystemRegister(SystemRegister {
-                name: (
-                    (iss >> 20 & 3) as u8,
-                    (iss >> 14 & 7) as u8,
-                    (iss >> 10 & 15) as u8,
-                    (iss >> 1 & 15) as u8,
-                    (iss >> 17 & 7) as u8,
-                ),
-                register: (iss >> 5 & 31) as u8,
-                read: iss & 1 != 0,
-            }),
+            0x18 => Exit::SystemRegister(SystemRegister::decode(iss as u32)),
             class @ (0x20 | 0x24) => Exit::Abort(Abort {
                 fetch: class == 0x20,
                 write: class == 0x24 && iss >> 6 & 1 != 0,
@@ -153,7 +158,7 @@ mod tests {
     fn a_trapped_register_is_named() {
         // mrs x5, id_aa64pfr0_el1 is S3_0_C0_C4_0.
         let iss = 3 << 20 | 5 << 5 | 4 << 1 | 1;
-        let expected = SystemRegister { name: (3, 0, 0, 4, 0), register: 5, read: true };
-        assert_eq!(Exit::decode(0x18 << 26 | iss, 0, 0), Exit::SystemRegister(expected));
+        let expected = SystemRegister { name: (3, 0, 0, 4, 0), register: 5, read: true, syndrome: iss };
+        assert_eq!(Exit::decode(0x18 << 26 | u64::from(iss), 0, 0), Exit::SystemRegister(expected));
     }
 }

@@ -170,8 +170,27 @@ pub mod layout {
     }
 }
 
-/// Registers of devices: none.
+/// Registers of devices: whatever a test of this thread has put there.
 pub mod mmio {
+    use alloc::boxed::Box;
+    use core::cell::RefCell;
+
+    /// Answers an access: offset, bytes, and the value if it is a write; returns what is read.
+    type Device = Box<dyn FnMut(u64, usize, Option<u32>) -> u32>;
+
+    std::thread_local! {
+        static DEVICE: RefCell<Option<Device>> = const { RefCell::new(None) };
+    }
+
+    /// Puts a device there.
+    pub fn put_device(device: impl FnMut(u64, usize, Option<u32>) -> u32 + 'static) {
+        DEVICE.set(Some(Box::new(device)));
+    }
+
+    fn access(offset: u64, size: usize, value: Option<u32>) -> u32 {
+        DEVICE.with_borrow_mut(|device| device.as_mut().map_or(0, |device| device(offset, size, value)))
+    }
+
     /// The registers of one device.
     #[derive(Debug, Clone, Copy)]
     pub struct Region;
@@ -181,18 +200,22 @@ pub mod mmio {
         pub fn map(_physical: u64, _size: u64) -> Region {
             Region
         }
-        /// Reads zero.
-        pub fn read32(&self, _offset: u64) -> u32 {
-            0
+        /// Reads 32 bits.
+        pub fn read32(&self, offset: u64) -> u32 {
+            access(offset, 4, None)
         }
-        /// Writes nothing.
-        pub fn write32(&self, _offset: u64, _value: u32) {}
-        /// Reads zero.
-        pub fn read8(&self, _offset: u64) -> u8 {
-            0
+        /// Writes 32 bits.
+        pub fn write32(&self, offset: u64, value: u32) {
+            access(offset, 4, Some(value));
         }
-        /// Writes nothing.
-        pub fn write8(&self, _offset: u64, _value: u8) {}
+        /// Reads a byte.
+        pub fn read8(&self, offset: u64) -> u8 {
+            access(offset, 1, None) as u8
+        }
+        /// Writes a byte.
+        pub fn write8(&self, offset: u64, value: u8) {
+            access(offset, 1, Some(value.into()));
+        }
     }
 }
 
@@ -267,6 +290,11 @@ pub mod timer {
     /// Returns the physical count.
     pub fn now() -> u64 {
         NOW.load(SeqCst)
+    }
+
+    /// Returns the same.
+    pub fn glance() -> u64 {
+        now()
     }
 
     /// Returns counts per second.
@@ -409,6 +437,14 @@ pub mod gic {
     pub fn set_pending(interrupt: u32, pending: bool) {
         with_physical(interrupt, |physical| physical.latched = pending);
     }
+    /// Whether it is enabled.
+    pub fn is_enabled(interrupt: u32) -> bool {
+        with_physical(interrupt, |physical| physical.enabled)
+    }
+    /// Whether it is active for any CPU.
+    pub fn is_active(interrupt: u32) -> bool {
+        with_physical(interrupt, |physical| physical.active != 0)
+    }
     /// Whether it is pending.
     pub fn is_pending(interrupt: u32) -> bool {
         with_physical(interrupt, |physical| physical.is_pending())
@@ -495,6 +531,11 @@ pub mod vcpu {
     /// Notes the syndrome where tests find it: in x0's place of the program counter.
     pub fn inject(context: &mut Context, syndrome: u64, _far: Option<u64>) {
         context.pc = syndrome;
+    }
+
+    /// Returns nothing of interest.
+    pub fn dump() -> [u64; 6] {
+        [0; 6]
     }
 
     /// Returns the identification of a CPU that has everything.

@@ -23,9 +23,23 @@ mod pl011 {
 mod ns8250 {
     pub const DATA: u64 = 0;
     pub const IER: u64 = 1;
+    pub const IIR: u64 = 2;
+    pub const FCR: u64 = 2;
+    pub const MCR: u64 = 4;
     pub const LSR: u64 = 5;
+    /// DesignWare's own: the state of the UART.
+    pub const USR: u64 = 0x1f;
     pub const LSR_DATA: u32 = 1;
     pub const LSR_EMPTY: u32 = 1 << 5;
+    pub const IIR_MASK: u32 = 0xf;
+    pub const IIR_NONE: u32 = 1;
+    /// DesignWare's own: LCR was written while the UART was busy.
+    pub const IIR_BUSY: u32 = 7;
+    /// Something has been in the FIFO for long.
+    pub const IIR_TIMEOUT: u32 = 0xc;
+    pub const FIFO: u32 = 1;
+    /// Ready, and the output that on many boards lets the interrupt out.
+    pub const READY: u32 = 1 << 0 | 1 << 1 | 1 << 3;
 }
 
 /// How often a byte is waited for; a UART that hangs must not hang the machine.
@@ -92,7 +106,149 @@ impl Driver {
     pub fn listen(&self) {
         match self.kind {
             UartKind::Pl011 => self.write(pl011::IMSC, pl011::RX),
-            UartKind::Ns8250 { .. } => self.write(ns8250::IER, 1),
+            UartKind::Ns8250 { .. } => {
+                self.write(ns8250::FCR, ns8250::FIFO);
+                self.write(ns8250::MCR, ns8250::READY);
+                self.write(ns8250::IER, 1);
+            }
         }
+    }
+
+    /// Ends what still raises the interrupt when everything that came in was taken.
+    pub fn end_interrupt(&self) {
+        let UartKind::Ns8250 { .. } = self.kind else { return };
+        match self.read(ns8250::IIR) & ns8250::IIR_MASK {
+            ns8250::IIR_NONE => {}
+            // Only DesignWare's says this, and ends it when its state is read.
+            ns8250::IIR_BUSY => {
+                self.read(ns8250::USR);
+            }
+            // DesignWare's may say this of an empty FIFO, until that is read.
+            ns8250::IIR_TIMEOUT if self.read(ns8250::LSR) & ns8250::LSR_DATA == 0 => {
+                self.read(ns8250::DATA);
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::mmio::put_device;
+    use alloc::collections::VecDeque;
+    use alloc::rc::Rc;
+    use alloc::vec::Vec;
+    use core::cell::RefCell;
+
+    /// An 8250 as far as the driver can tell: offsets as the driver uses them.
+    #[derive(Debug, Default)]
+    struct Chip {
+        shift: u32,
+        size: usize,
+        sent: Vec<u8>,
+        came: VecDeque<u8>,
+        /// How often the transmitter says that it is busy before it takes a byte.
+        busy: u32,
+        waited: u32,
+        ier: u32,
+        mcr: u32,
+        fifo: bool,
+        /// DesignWare: LCR was written at a bad time; the FIFO's timeout came without data.
+        lcr_trouble: bool,
+        false_timeout: bool,
+    }
+
+    impl Chip {
+        fn access(&mut self, offset: u64, size: usize, value: Option<u32>) -> u32 {
+            assert_eq!(size, self.size, "offset {offset:#x}");
+            assert_eq!(offset % (1 << self.shift), 0, "offset {offset:#x}");
+            match (offset >> self.shift, value) {
+                (ns8250::DATA, None) => {
+                    self.false_timeout = false;
+                    self.came.pop_front().unwrap_or(0).into()
+                }
+                (ns8250::DATA, Some(byte)) => {
+                    assert_eq!(self.waited, 0, "sent while busy");
+                    self.waited = self.busy;
+                    self.sent.push(byte as u8);
+                    0
+                }
+                (ns8250::IER, Some(value)) => {
+                    self.ier = value;
+                    0
+                }
+                (ns8250::FCR, Some(value)) => {
+                    self.fifo = value & 1 != 0;
+                    0
+                }
+                (ns8250::IIR, None) if self.lcr_trouble => ns8250::IIR_BUSY,
+                (ns8250::IIR, None) if self.false_timeout => ns8250::IIR_TIMEOUT | 0xc0,
+                (ns8250::IIR, None) => ns8250::IIR_NONE | 0xc0,
+                (ns8250::MCR, Some(value)) => {
+                    self.mcr = value;
+                    0
+                }
+                (ns8250::LSR, None) => {
+                    let ready = self.waited == 0;
+                    self.waited = self.waited.saturating_sub(1);
+                    let bit = |on: bool, bit: u32| if on { bit } else { 0 };
+                    bit(ready, ns8250::LSR_EMPTY) | bit(!self.came.is_empty(), ns8250::LSR_DATA)
+                }
+                (ns8250::USR, None) => {
+                    self.lcr_trouble = false;
+                    0
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    fn chip(shift: u32, wide: bool) -> (Rc<RefCell<Chip>>, Driver) {
+        let size = if wide { 4 } else { 1 };
+        let chip = Rc::new(RefCell::new(Chip { shift, size, ier: 0xff, busy: 3, ..Chip::default() }));
+        let device = chip.clone();
+        put_device(move |offset, size, value| device.borrow_mut().access(offset, size, value));
+        (chip, Driver::new(UartKind::Ns8250 { shift, wide }, Region::map(0, 0x100)))
+    }
+
+    #[test]
+    fn every_width_and_distance_of_an_8250_sends_and_receives() {
+        for (shift, wide) in [(0, false), (2, false), (2, true)] {
+            let (chip, driver) = chip(shift, wide);
+            assert_eq!(chip.borrow().ier, 0, "silent until somebody listens");
+            b"hello".iter().for_each(|&byte| driver.put(byte));
+            assert_eq!(chip.borrow().sent, b"hello");
+            driver.listen();
+            assert_eq!((chip.borrow().ier, chip.borrow().mcr, chip.borrow().fifo), (1, 0xb, true));
+            assert_eq!(driver.get(), None);
+            chip.borrow_mut().came.extend(b"ab");
+            assert_eq!([driver.get(), driver.get(), driver.get()], [Some(b'a'), Some(b'b'), None]);
+            driver.end_interrupt();
+        }
+    }
+
+    #[test]
+    fn what_only_designware_raises_is_ended() {
+        let (chip, driver) = chip(2, true);
+        chip.borrow_mut().lcr_trouble = true;
+        driver.end_interrupt();
+        assert!(!chip.borrow().lcr_trouble);
+        chip.borrow_mut().false_timeout = true;
+        driver.end_interrupt();
+        assert!(!chip.borrow().false_timeout);
+        // A timeout with data is no false one: the data stays for who reads it.
+        chip.borrow_mut().false_timeout = true;
+        chip.borrow_mut().came.push_back(b'z');
+        driver.end_interrupt();
+        assert_eq!(driver.get(), Some(b'z'));
+    }
+
+    #[test]
+    fn a_uart_that_hangs_does_not_hang_us() {
+        put_device(|offset, _, _| if offset == pl011::FR { pl011::FR_TXFF | pl011::FR_RXFE } else { 0 });
+        let driver = Driver::new(UartKind::Pl011, Region::map(0, 0x1000));
+        driver.put(b'x');
+        assert_eq!(driver.get(), None);
     }
 }

@@ -20,10 +20,12 @@ mod lists;
 #[cfg(test)]
 mod model;
 pub mod registers;
+mod show;
 mod v2;
 mod v3;
 
 pub use lists::{Concerns, Flushed};
+pub use show::Seen;
 pub use v2::SIZE as V2_SIZE;
 pub use v3::{SIZE as V3_SIZE, sgi_of};
 

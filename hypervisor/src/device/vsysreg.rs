@@ -6,7 +6,7 @@ use crate::arch::{SystemRegister, timer};
 use crate::device::vgic::{self, Concerns, Version};
 use crate::domain::vcpu::NEVER;
 use crate::run::{self, Caller, Then};
-use crate::{schedule, warning};
+use crate::{guest_log, schedule};
 
 /// Enabled, masked, and condition met (DDI 0487, CNTP_CTL_EL0).
 const ENABLE: u64 = 1;
@@ -22,7 +22,12 @@ pub fn access(caller: &mut Caller<'_>, access: SystemRegister) -> Then {
         let (op0, op1, crn, crm, op2) = access.name;
         let (domain, index) = (caller.entity.domain.id, caller.entity.index);
         let what = if access.read { "mrs" } else { "msr" };
-        warning!("d{domain}v{index}: {what} s{op0}_{op1}_c{crn}_c{crm}_{op2} at {:#x}", caller.state.context.pc);
+        let pc = caller.state.context.pc;
+        guest_log!(
+            caller.entity.domain,
+            Warning,
+            "d{domain}v{index}: {what} s{op0}_{op1}_c{crn}_c{crm}_{op2} at {pc:#x}"
+        );
         return run::undefined(caller);
     };
     if access.read {

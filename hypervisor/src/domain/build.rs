@@ -15,6 +15,7 @@ use xen_abi::hvm::params::{
 use super::{Domain, Interrupts, Map, affinity, devicetree, features, vcpu::Vcpu};
 use crate::arch::vcpu::{PSTATE_RESET, Saved, identification};
 use crate::arch::{Context, Lock, cache, gic, layout, smp, stage2, timer};
+use crate::console::limit::Limit;
 use crate::device::vgic::{self, Vgic, registers::STRIDE};
 use crate::domain::grants::{FRAMES_MAX, Grants, MAPPINGS_MAX};
 use crate::event::Events;
@@ -370,6 +371,7 @@ fn new_domain(machine: &Machine, p2m: P2m, vcpus: usize, pages: u64) -> Result<D
         polling: AtomicU64::new(0),
         assists: AtomicU64::new(0),
         shutdown: Lock::new(None),
+        log: Lock::new(Limit::new()),
     })
 }
 

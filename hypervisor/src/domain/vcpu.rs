@@ -1,9 +1,11 @@
 //! A virtual CPU: what it is, where it is, and the state it has while nobody runs it.
 
+use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::*};
 
 use super::Domain;
 use crate::arch::{Context, Lock, vcpu::Saved};
+use crate::exits::Exits;
 use crate::memory::shared::SharedPage;
 
 /// Bytes of `struct vcpu_info`.
@@ -38,6 +40,10 @@ pub struct Vcpu {
     pub deadlines: [AtomicU64; 5],
     /// Whether SCHEDOP_pin_override holds it.
     pub pinned: AtomicBool,
+    /// Somebody wants to see its registers, which it shows when it is back.
+    pub asked: AtomicBool,
+    /// Why it came back, ever.
+    pub exits: Arc<Exits>,
     /// Registers.
     pub state: Lock<State>,
     /// The guest's virtual address for its run state, or 0.
@@ -65,6 +71,8 @@ pub struct State {
     pub physical_timer: (u64, u64),
     /// How many list registers are in use.
     pub listed: usize,
+    /// What the vCPU has of its exits, here too because it is written at each.
+    pub exits: Arc<Exits>,
     /// How long it has been in which state.
     pub runstate: xen_abi::vcpu::RunstateInfo,
 }
@@ -88,6 +96,7 @@ impl Vcpu {
     /// Returns a vCPU that is switched off.
     pub fn new(id: usize, cpu: usize, saved: Saved) -> Vcpu {
         let affinity = saved.mpidr & crate::arch::smp::AFFINITY;
+        let exits = Exits::new();
         Vcpu {
             id,
             cpu: AtomicUsize::new(cpu),
@@ -95,11 +104,14 @@ impl Vcpu {
             status: AtomicU8::new(Status::Off as u8),
             deadlines: [const { AtomicU64::new(NEVER) }; 5],
             pinned: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            exits: exits.clone(),
             state: Lock::new(State {
                 context: Context::default(),
                 saved,
                 physical_timer: (0, 0),
                 listed: 0,
+                exits,
                 runstate: super::runstate::new(),
             }),
             runstate_area: AtomicU64::new(0),

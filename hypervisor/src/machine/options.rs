@@ -3,6 +3,8 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use crate::console::input::{CTRL_A, Focus, Switch};
+
 /// Which of Xen's versions the guests are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
@@ -34,10 +36,12 @@ pub struct Options {
     pub dom0_vcpus: Option<usize>,
     /// The console's UART, by alias or path.
     pub dtuart: Option<String>,
-    /// The most verbose level that is logged.
-    pub level: Level,
-    /// The same for what guests cause.
-    pub guest_level: Level,
+    /// What is logged.
+    pub level: Threshold,
+    /// The same of what guests cause.
+    pub guest_level: Threshold,
+    /// Who gets what is typed at first, and the character that changes that.
+    pub input: Switch,
     /// Stop instead of starting anew.
     pub no_reboot: bool,
     /// Which Xen the guests see.
@@ -48,9 +52,10 @@ pub struct Options {
 
 /// How urgent a line of the log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub enum Level {
     /// Something failed.
-    Error,
+    Error = 1,
     /// Something is odd.
     Warning,
     /// News.
@@ -59,14 +64,31 @@ pub enum Level {
     Debug,
 }
 
+/// Which levels are logged: those up to the first always, those up to the second unless there are too many; 0 is no level at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threshold {
+    /// The last level that is always logged.
+    pub always: u8,
+    /// The last one that is logged within a limit.
+    pub limited: u8,
+}
+
+impl Threshold {
+    /// Returns one that logs a level, and what is more urgent, always.
+    pub const fn always(level: Level) -> Threshold {
+        Threshold { always: level as u8, limited: level as u8 }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Options {
             dom0_memory: 512 << 20,
             dom0_vcpus: None,
             dtuart: None,
-            level: Level::Info,
-            guest_level: Level::Warning,
+            level: Threshold::always(Level::Info),
+            guest_level: Threshold { always: 0, limited: Level::Warning as u8 },
+            input: Switch::new(Some(CTRL_A), Focus::Dom0),
             no_reboot: false,
             version: Version::V4_17,
             unknown: Vec::new(),
@@ -96,8 +118,9 @@ impl Options {
             }
             ("dom0_max_vcpus", Some(value)) => self.dom0_vcpus = Some(value.split('-').next_back()?.parse().ok()?),
             ("dtuart", Some(value)) => self.dtuart = Some(value.to_string()),
-            ("loglvl", Some(value)) => self.level = level(value)?,
-            ("guest_loglvl", Some(value)) => self.guest_level = level(value)?,
+            ("loglvl", Some(value)) => self.level = threshold(value)?,
+            ("guest_loglvl", Some(value)) => self.guest_level = threshold(value)?,
+            ("conswitch", Some(value)) => self.input = switch(value)?,
             ("noreboot", value) => self.no_reboot = flag(value)?,
             ("xen-abi", Some("4.14")) => self.version = Version::V4_14,
             ("xen-abi", Some("4.17")) => self.version = Version::V4_17,
@@ -121,15 +144,33 @@ fn flag(value: Option<&str>) -> Option<bool> {
     }
 }
 
-/// `error`, or `lower/upper` of which the upper counts.
-fn level(value: &str) -> Option<Level> {
-    match value.rsplit('/').next()? {
-        "none" | "error" => Some(Level::Error),
-        "warning" => Some(Level::Warning),
-        "info" => Some(Level::Info),
-        "debug" | "all" => Some(Level::Debug),
+/// `always`, or `always/limited`.
+fn threshold(value: &str) -> Option<Threshold> {
+    let (always, limited) = value.split_once('/').unwrap_or((value, value));
+    let (always, limited) = (level(always)?, level(limited)?);
+    Some(Threshold { always, limited: limited.max(always) })
+}
+
+fn level(name: &str) -> Option<u8> {
+    match name {
+        "none" => Some(0),
+        "error" => Some(Level::Error as u8),
+        "warning" => Some(Level::Warning as u8),
+        "info" => Some(Level::Info as u8),
+        "debug" | "all" => Some(Level::Debug as u8),
         _ => None,
     }
+}
+
+/// A letter, of which its control character changes who gets the input, or anything else for none; and `x` if Dom0 is not the first.
+fn switch(value: &str) -> Option<Switch> {
+    let (&letter, rest) = value.as_bytes().split_first()?;
+    let focus = match rest {
+        [] => Focus::Dom0,
+        b"x" => Focus::Keys,
+        _ => return None,
+    };
+    Some(Switch::new(letter.is_ascii_lowercase().then_some(letter & 0x1f), focus))
 }
 
 /// Reads a size: a number and one of B, K, M, G, T; without any it is KiB.
@@ -165,8 +206,36 @@ mod tests {
         let options = Options::parse("dom0_mem=lots sched=credit2 loglvl=all noreboot xen-abi=4.20 dom0_mem=2G,max:3G");
         assert_eq!(options.unknown, ["dom0_mem=lots", "sched=credit2"]);
         assert_eq!(options.dom0_memory, 2 << 30);
-        assert_eq!((options.level, options.no_reboot, options.version), (Level::Debug, true, Version::V4_20));
+        assert_eq!((options.level.limited, options.no_reboot), (Level::Debug as u8, true));
+        assert_eq!(options.version, Version::V4_20);
         assert_eq!(Options::parse("dom0_mem=99999999999999999999T").unknown.len(), 1);
         assert_eq!(Options::parse("dom0_mem=99999999999T").unknown.len(), 1);
+    }
+
+    #[test]
+    fn levels_are_always_or_within_limits() {
+        let of = |line: &str| {
+            let options = Options::parse(line);
+            assert!(options.unknown.is_empty(), "{line}");
+            [options.level.always, options.level.limited, options.guest_level.always, options.guest_level.limited]
+        };
+        assert_eq!(of(""), [3, 3, 0, 2]);
+        assert_eq!(of("loglvl=error/warning guest_loglvl=all"), [1, 2, 4, 4]);
+        // The limit is never below what is always said.
+        assert_eq!(of("loglvl=debug/none guest_loglvl=none"), [4, 4, 0, 0]);
+        assert_eq!(Options::parse("loglvl=loud guest_loglvl=info/ loglvl").unknown.len(), 3);
+    }
+
+    #[test]
+    fn the_input_is_dom0s_unless_somebody_says_otherwise() {
+        let of = |line: &str| {
+            let input = Options::parse(line).input;
+            (input.character(), input.focus())
+        };
+        assert_eq!(of(""), (Some(1), Focus::Dom0));
+        assert_eq!(of("conswitch=b"), (Some(2), Focus::Dom0));
+        assert_eq!(of("conswitch=ax"), (Some(1), Focus::Keys));
+        assert_eq!(of("conswitch=-"), (None, Focus::Dom0));
+        assert_eq!(Options::parse("conswitch= conswitch=ab").unknown.len(), 2);
     }
 }

@@ -264,6 +264,16 @@ pub fn is_pending(interrupt: u32) -> bool {
     reads(distributor::ISPENDR, interrupt)
 }
 
+/// Whether an interrupt is enabled.
+pub fn is_enabled(interrupt: u32) -> bool {
+    reads(distributor::ISENABLER, interrupt)
+}
+
+/// Whether an interrupt is active.
+pub fn is_active(interrupt: u32) -> bool {
+    reads(distributor::ISACTIVER, interrupt)
+}
+
 /// Whether an interrupt that is a level, and active, has lost what raised it. Where the controller does not show that, it has not.
 pub fn is_withdrawn(interrupt: u32) -> bool {
     LEVELS_SHOW.load(Relaxed) && !is_pending(interrupt)

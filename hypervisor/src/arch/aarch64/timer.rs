@@ -12,6 +12,11 @@ pub fn now() -> u64 {
     read!("cntpct_el0")
 }
 
+/// Returns the physical count, perhaps read a few instructions early: nothing is waited for.
+pub fn glance() -> u64 {
+    read!("cntpct_el0")
+}
+
 /// Returns counts per second.
 pub fn frequency() -> u64 {
     read!("cntfrq_el0") & 0xffff_ffff
