@@ -51,7 +51,7 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	MODULES_ROOT=$(INPUTS)/kernel XENBUILD_XEN=$(CURDIR)/out/tutorial/xen cargo test --locked --release -- --include-ignored
 	set -e; for variant in $(MATRIX); do for recipe in tutorial tutorial-el3; do \
 	  $(XENBUILD) test recipes/$$recipe.toml --variant $$variant; done; done
-	set -e; for variant in one-cpu four-cpus gicv2-four-cpus cortex-a53 cortex-a72; do \
+	set -e; for variant in one-cpu four-cpus gicv2-four-cpus cortex-a53 cortex-a72 panic; do \
 	  $(XENBUILD) test tests/data/hypervisor/dom0.toml --variant $$variant; done
 	$(XENBUILD) test recipes/u-boot.toml --variant firmware-tree
 	$(XENBUILD) test recipes/zcu102.toml --variant qemu
@@ -70,7 +70,7 @@ bench: setup-bench xenbuild       ## beside the tools a user would pick instead:
 # The image, flat, as a loader wants it, and its ELF, which knows the names of addresses.
 BARE := target/$(TARGET)/bare/hypervisor
 hypervisor: setup-bare            ## the hypervisor itself: out/hypervisor/hypervisor.bin and .elf
-	cargo build --locked -p hypervisor --target $(TARGET) --profile bare
+	RUSTFLAGS=-Cforce-frame-pointers=yes cargo build --locked -p hypervisor --target $(TARGET) --profile bare
 	mkdir -p out/hypervisor
 	cp $(BARE) out/hypervisor/hypervisor.elf
 	objcopy -I elf64-little -O binary $(BARE) out/hypervisor/hypervisor.bin

@@ -50,7 +50,9 @@ fn main() {
     let compiler = Compiler::find(&out).unwrap_or_else(|message| fail(&message));
     let target = out.join("bare");
     for (package, programs) in PROGRAMS {
-        let mut cargo = compiler.cargo(&[&root]);
+        // A hypervisor that dies follows the chain of its frames; the Makefile says the same.
+        let flags: &[&str] = if *package == "hypervisor" { &["-Cforce-frame-pointers=yes"] } else { &[] };
+        let mut cargo = compiler.cargo(&[&root], flags);
         cargo.args([
             "build",
             "--offline",
@@ -108,9 +110,11 @@ impl Compiler {
         ))
     }
 
-    /// Returns a cargo that knows nothing of the one that started us but its job slots, and leaves no path of `hidden` in its output.
-    fn cargo(&self, hidden: &[&Path]) -> Command {
+    /// Returns a cargo that knows nothing of the one that started us but its job slots, and leaves no path of `hidden` in its output;
+    /// `more` are flags for the compiler.
+    fn cargo(&self, hidden: &[&Path], more: &[&str]) -> Command {
         let mut flags = self.flags.clone();
+        flags.extend(more.iter().map(ToString::to_string));
         for (index, path) in hidden.iter().enumerate() {
             flags.push(format!("--remap-path-prefix={}=/source{index}", path.display()));
         }
@@ -199,7 +203,7 @@ fn sysroot(rustc: &Path, out: &Path) -> Result<PathBuf, String> {
     let source = rustlib.join("src/rust/library");
     // Bitcode too: the programs are optimised together with the library.
     let compiler = Compiler { rustc: rustc.into(), flags: vec!["-Cembed-bitcode=yes".into()] };
-    let mut cargo = compiler.cargo(&[&package, &source]);
+    let mut cargo = compiler.cargo(&[&package, &source], &[]);
     cargo.env("RUSTC_BOOTSTRAP", "1");
     cargo.args(["build", "--release", "--offline", "--target", TARGET, "-Zbuild-std=core,alloc"]);
     cargo.arg("-Zbuild-std-features=compiler-builtins-mem");
