@@ -1,0 +1,208 @@
+//! What the hypervisor counts while Domain 0 boots, beside every exit that upstream Xen has in the same boot. Ring: golden; emulator.
+//!
+//! `tests/data/exits/up-*.txt` is upstream's, by a plugin of ours that saw each exit; `up-*.counted` is what our own counters said, in the
+//! same scenario (one CPU, `-icount`, Domain 0 powers off as soon as its init runs). Reasons are to be the same, and counts within a
+//! factor of two; `up.differs` has what is not, with why.
+//!
+//! `XENBUILD_LAB` names a folder with the kernel (`Image`) and Domain 0 (`dom0.cpio.gz`) of that scenario, `XENBUILD_KERNEL` the kernel of
+//! the tutorial, beside which its initramfs is: with either, the boot is made again. `BLESS=1` records what the scenario itself counts.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use xenbuild::emulate::command::CommandLine;
+use xenbuild::emulate::log::SerialLog;
+use xenbuild::emulate::process::{Emulator, Start, Wire};
+use xenbuild::emulate::qemu;
+
+#[path = "support/flat.rs"]
+mod flat;
+use flat::flat;
+
+const HYPERVISOR: &[u8] = include_bytes!(env!("XENBUILD_HYPERVISOR"));
+const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/exits");
+const LIMIT: Duration = Duration::from_secs(600);
+/// Factor between counts that are called the same: of the same scenario, and of one with another initramfs, whose unpacking is what
+/// takes most of the time.
+const SAME: u64 = 2;
+const ALIKE: u64 = 10;
+
+/// Exits by reason, in our words.
+type Counts = BTreeMap<String, u64>;
+
+fn data(name: &str) -> String {
+    fs::read_to_string(Path::new(DATA).join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// Returns our word for an exit of upstream's, as the plugin describes it, and of how many addresses it is.
+fn reason(what: &str) -> (String, u64) {
+    let words: Vec<&str> = what.split_whitespace().collect();
+    let plain = |name: &str| (name.to_owned(), 1);
+    match words[0] {
+        "hypercall" => (format!("hypercall {}", words[2]), 1),
+        "hvc" | "smc" => plain("firmware call"),
+        "irq" => plain("interrupt"),
+        "wfi" | "wfe" => plain("wait"),
+        "sysreg" => plain("system register"),
+        "mmio" => {
+            let (kind, bits) = words[1].split_at(words[1].find(|c: char| c.is_ascii_digit()).expect("a width"));
+            let bytes = bits.parse::<u64>().expect("a width") / 8;
+            let address = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).expect("an address");
+            let (first, last) = words[2].split_once("..").unwrap_or((words[2], words[2]));
+            let (first, last) = (address(first), address(last));
+            let device = if first < 0x080a_0000 { "distributor" } else { "redistributor" };
+            (format!("{device} {kind}"), (last - first) / bytes + 1)
+        }
+        _ => plain(what),
+    }
+}
+
+/// Reads what the plugin recorded of upstream.
+fn upstream(gic: u32) -> Counts {
+    let mut counts = Counts::new();
+    for line in data(&format!("up-gicv{gic}.txt")).lines() {
+        let (count, what) = line.trim_start().split_once(' ').expect("a count");
+        let (reason, addresses) = reason(what.strip_prefix("dom0 ").expect("Domain 0's"));
+        *counts.entry(reason).or_default() += count.parse::<u64>().expect("a count") * addresses;
+    }
+    counts
+}
+
+/// Reads counters as the hypervisor prints them.
+fn counters<'a>(lines: impl Iterator<Item = &'a str>) -> Counts {
+    lines
+        .map(|line| line.rsplit_once(' ').expect("a reason and a count"))
+        .map(|(reason, count)| (reason.to_owned(), count.parse().expect("a count")))
+        .collect()
+}
+
+/// Returns the reasons that are known to differ.
+fn known(gic: u32) -> Vec<String> {
+    let (mut known, mut has_reason) = (Vec::new(), false);
+    for line in data("up.differs").lines() {
+        has_reason = line.starts_with('#') || has_reason && !line.is_empty();
+        assert!(has_reason || line.is_empty(), "up.differs: nothing says why {line:?}");
+        if let Some(rest) = line.strip_prefix(&format!("gicv{gic} ")) {
+            known.push(rest.to_owned());
+        }
+    }
+    known
+}
+
+/// Returns the reasons whose counts are not within a factor of each other.
+fn different(theirs: &Counts, ours: &Counts, factor: u64) -> Vec<String> {
+    let count = |counts: &Counts, reason: &String| counts.get(reason).copied().unwrap_or(0);
+    let mut reasons: Vec<&String> = theirs.keys().chain(ours.keys()).collect();
+    reasons.sort();
+    reasons.dedup();
+    let far = |reason: &&String| {
+        let (theirs, ours) = (count(theirs, reason), count(ours, reason));
+        theirs.max(ours) > theirs.min(ours) * factor
+    };
+    reasons.into_iter().filter(far).cloned().collect()
+}
+
+#[test]
+fn what_is_counted_is_what_upstream_has() {
+    for gic in [3, 2] {
+        let (theirs, ours) = (upstream(gic), counters(data(&format!("up-gicv{gic}.counted")).lines()));
+        assert!(theirs.values().sum::<u64>() > 1000 && ours.len() > 10, "{theirs:?} {ours:?}");
+        let mut known = known(gic);
+        known.sort();
+        assert_eq!(different(&theirs, &ours, SAME), known, "GICv{gic}: upstream {theirs:#?}, ours {ours:#?}");
+    }
+}
+
+#[test]
+fn exits_that_differ_are_found() {
+    let counts = |all: &[(&str, u64)]| all.iter().map(|&(name, count)| (name.to_owned(), count)).collect::<Counts>();
+    let (theirs, ours) = (counts(&[("a", 10), ("b", 1), ("c", 3)]), counts(&[("a", 21), ("c", 2), ("d", 1)]));
+    assert_eq!(different(&theirs, &ours, 2), ["a", "b", "d"]);
+    assert_eq!(reason("mmio write64 0x08006140..0x080067f8"), ("distributor write".into(), 216));
+    assert_eq!(reason("mmio read32 0x080b0c04 = 0x0"), ("redistributor read".into(), 1));
+    assert_eq!(reason("hypercall 18 console_io 1 = 0"), ("hypercall console_io".into(), 1));
+}
+
+/// Domain 0 of a boot that ends when its init runs.
+struct Scenario {
+    kernel: PathBuf,
+    initramfs: PathBuf,
+    arguments: &'static str,
+    /// Whether it is the one that was recorded.
+    recorded: bool,
+}
+
+fn scenario() -> Option<Scenario> {
+    if let Some(lab) = env::var_os("XENBUILD_LAB").map(PathBuf::from) {
+        let arguments = "console=hvc0 rdinit=/init lab=up";
+        return Some(Scenario {
+            kernel: lab.join("Image"),
+            initramfs: lab.join("dom0.cpio.gz"),
+            arguments,
+            recorded: true,
+        });
+    }
+    let kernel = PathBuf::from(env::var_os("XENBUILD_KERNEL")?);
+    let initramfs = kernel.with_file_name("initramfs.cpio.gz");
+    Some(Scenario { kernel, initramfs, arguments: "console=hvc0 rdinit=/bin/busybox -- poweroff -f", recorded: false })
+}
+
+/// Boots, and returns what the counters say when Domain 0 powers off; none where there is no QEMU, which is said aloud.
+fn boot(scenario: &Scenario, gic: u32) -> Option<Counts> {
+    let mut command = CommandLine::new(qemu::PROGRAM);
+    if command.find_program().is_none() {
+        eprintln!("skipped: {} is not installed", qemu::PROGRAM);
+        return None;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = folder.path().join("hypervisor.bin");
+    fs::write(&image, flat(HYPERVISOR)).expect("written");
+    command.add(["-M".into(), format!("virt,virtualization=on,gic-version={gic}")]).add(["-cpu", "cortex-a57"]);
+    command.add(["-smp", "1"]).add(["-m", "1024"]).add(["-no-reboot"]);
+    command.add(["-nographic"]).add(["-nodefaults"]).add(["-serial", "mon:stdio"]);
+    command.add(["-icount", "shift=0,sleep=off"]).add(["-rtc", "clock=vm"]).add(["-seed", "42"]);
+    let words = "console=dtuart dtuart=/pl011@9000000 dom0_mem=512M dom0_max_vcpus=1 bootscrub=0 loglvl=all";
+    command.add([OsStr::new("-kernel"), image.as_os_str()]).add(["-append", words]);
+    let (kernel, initramfs) = (scenario.kernel.display(), scenario.initramfs.display());
+    let arguments = scenario.arguments;
+    command.add(["-device".into(), format!("guest-loader,addr=0x4a000000,kernel={kernel},bootargs={arguments}")]);
+    command.add(["-device".into(), format!("guest-loader,addr=0x4d000000,initrd={initramfs}")]);
+    let log = SerialLog::create(folder.path(), "exits").expect("a log");
+    let start = Start { wire: Wire::Stdio, qmp: false, guardian: None };
+    let mut emulator = Emulator::start(&command, &start, log).expect("QEMU starts");
+    let (mut bytes, deadline) = (Vec::new(), Instant::now() + LIMIT);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let turn = emulator.turn(None, left.min(Duration::from_millis(100))).expect("QEMU can be watched");
+        bytes.extend(turn.serial);
+        if turn.ended || left.is_zero() {
+            let printed = String::from_utf8_lossy(&bytes).replace('\r', "");
+            assert!(turn.ended && printed.contains("Domain 0 powered off"), "not off after {LIMIT:?}:\n{printed}");
+            return Some(counters(printed.lines().filter_map(|line| line.strip_prefix("(EL2) d0: "))));
+        }
+    }
+}
+
+#[test]
+fn a_boot_counts_what_was_recorded() {
+    let Some(scenario) = scenario() else {
+        eprintln!("skipped: neither XENBUILD_LAB nor XENBUILD_KERNEL names a Domain 0");
+        return;
+    };
+    for gic in [3, 2] {
+        let Some(counted) = boot(&scenario, gic) else { return };
+        let name = format!("up-gicv{gic}.counted");
+        if scenario.recorded && env::var_os("BLESS").is_some() {
+            let text: String = counted.iter().map(|(reason, count)| format!("{reason} {count}\n")).collect();
+            fs::write(Path::new(DATA).join(&name), text).expect("written");
+        }
+        let recorded = counters(data(&name).lines());
+        let factor = if scenario.recorded { SAME } else { ALIKE };
+        let far = different(&recorded, &counted, factor);
+        assert!(far.is_empty(), "{name}: {far:?}: {recorded:#?}, now {counted:#?}");
+    }
+}
