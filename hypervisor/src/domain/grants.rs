@@ -79,6 +79,11 @@ fn pin(granter: &Domain, reference: u32, grantee: u16, access: Access, by: Use) 
     )
 }
 
+/// Takes the reference that a translation of a granted frame holds.
+fn hold_for_translation(granter: &Domain, mfn: Mfn) -> Result<(), GrantStatus> {
+    frames::get_memory(mfn, granter.id).map_err(|_| GrantStatus::GeneralError)
+}
+
 fn unpin(granter: &Domain, reference: u32, access: Access, mfn: u64) {
     granter.grants.lock().unpin(reference, access);
     frames::put(Mfn(mfn));
@@ -97,10 +102,13 @@ pub fn map(own: &Domain, from: u16, reference: u32, flags: u32, address: u64) ->
     let handle = own.mappings.lock().reserve()?;
     let result = pin(&from, reference, own.id, access, Use::Map).and_then(|mfn| {
         let kind = if access == Access::Write { Kind::Grant } else { Kind::GrantReadOnly };
-        memory_op::place(own, Gfn::of(address), Mfn(mfn), kind).map(|()| Mfn(mfn)).map_err(|_| {
-            unpin(&from, reference, access, mfn);
-            GrantStatus::GeneralError
-        })
+        let placed = hold_for_translation(&from, Mfn(mfn)).and_then(|()| {
+            memory_op::place(own, Gfn::of(address), Mfn(mfn), kind).map_err(|_| {
+                frames::put(Mfn(mfn));
+                GrantStatus::GeneralError
+            })
+        });
+        placed.map(|()| Mfn(mfn)).inspect_err(|_| unpin(&from, reference, access, mfn))
     });
     let mut mappings = own.mappings.lock();
     match result {
@@ -134,12 +142,16 @@ pub fn unmap(own: &Domain, handle: u32, address: u64) -> Result<(), GrantStatus>
             return Err(GrantStatus::GeneralError);
         }
         match p2m.get(gfn) {
-            Some((found, _)) if found == Mfn(mfn) => p2m.clear(gfn, 1).map_err(|_| GrantStatus::GeneralError)?,
+            Some((found, kind)) if found == Mfn(mfn) => {
+                p2m.clear(gfn, 1).map_err(|_| GrantStatus::GeneralError)?;
+                memory_op::foreign_frame(Some((found, kind))).into_iter().for_each(frames::put);
+            }
             Some((_, Kind::Device | Kind::DeviceUncached)) | None => {}
             Some(_) => return Err(GrantStatus::GeneralError),
         }
     }
-    // Nobody reaches the frame through it any more: the translation is gone from every CPU.
+    // Nobody reaches the frame through it any more: the translation is gone from every CPU. One that was left elsewhere, by a wrong
+    // address, keeps the frame by a reference of its own.
     mappings.release(handle);
     drop(mappings);
     unpin(&from, mapping.reference, mapping.access, mfn);

@@ -164,9 +164,11 @@ fn fill(domain: &Domain, gfn: u64, first: Mfn, size: u64) -> bool {
     done
 }
 
-/// Returns the frame of another domain that a translation holds a reference of.
-fn foreign_frame(translation: Option<(Mfn, Kind)>) -> Option<Mfn> {
-    translation.filter(|(_, kind)| matches!(kind, Kind::Foreign | Kind::ForeignReadOnly)).map(|(mfn, _)| mfn)
+/// Returns the frame, if it is another domain's, that a translation holds a reference of. A grant's has one besides that of its handle:
+/// a guest may give the handle back and leave the translation where it is.
+pub fn foreign_frame(translation: Option<(Mfn, Kind)>) -> Option<Mfn> {
+    let holds = |kind| matches!(kind, Kind::Foreign | Kind::ForeignReadOnly | Kind::Grant | Kind::GrantReadOnly);
+    translation.filter(|&(_, kind)| holds(kind)).map(|(mfn, _)| mfn)
 }
 
 /// Makes a frame number mean a frame, whatever it meant; what it held of another domain is given back.
