@@ -65,6 +65,16 @@ impl<T> Once<T> {
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
     static RECORD: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
+    static COPIES: Cell<u64> = const { Cell::new(u64::MAX) };
+}
+
+/// What [`stop`] unwinds with, without a panic's report: a machine that is switched off has not failed.
+#[derive(Debug)]
+pub struct Stopped;
+
+/// Lets this thread's guests translate so many pointers; none leads anywhere after that. Returns how many were left.
+pub fn limit_copies(count: u64) -> u64 {
+    COPIES.replace(count)
 }
 
 /// What the MMU would have noticed.
@@ -122,6 +132,7 @@ pub fn physical(pointer: *const u8) -> u64 {
 
 /// A guest's virtual addresses are its physical ones, and these the machine's; the first page is mapped nowhere, the last read-only.
 pub fn translate(address: u64, write: bool) -> Option<u64> {
+    COPIES.set(COPIES.get().checked_sub(1)?);
     let last = MEMORY + MEMORY_SIZE - 4096;
     let readable = (MEMORY..MEMORY + MEMORY_SIZE).contains(&address);
     (readable && !(write && address >= last)).then_some(address)
@@ -142,9 +153,9 @@ pub fn relax() {
     std::thread::yield_now();
 }
 
-/// Ends.
+/// Ends: unwinds with [`Stopped`].
 pub fn stop() -> ! {
-    panic!("the machine stopped")
+    std::panic::resume_unwind(alloc::boxed::Box::new(Stopped))
 }
 
 /// Data caches, which memory here has none of.
@@ -545,7 +556,6 @@ pub mod vcpu {
 }
 
 /// Starts memory, once, for all tests: half of it free.
-#[cfg(test)]
 pub fn start_memory() {
     use crate::memory::frames;
     static STARTED: OnceLock<()> = OnceLock::new();

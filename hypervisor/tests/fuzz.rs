@@ -1,0 +1,86 @@
+//! Fuzz targets as plain functions: bytes as hypercalls, as accesses to the interrupt controller, as a device tree. Each runs over its
+//! committed corpus and over some thousands of mutations, and shows with a seeded fault that it notices.
+//!
+//! `hypervisor/fuzz` runs the same functions for hours, with real coverage.
+
+#[path = "fuzz/calls.rs"]
+mod calls;
+#[path = "fuzz/drive.rs"]
+mod drive;
+#[path = "fuzz/input.rs"]
+mod input;
+#[path = "fuzz/seeds.rs"]
+mod seeds;
+#[path = "fuzz/tree.rs"]
+mod tree;
+#[path = "fuzz/vgic.rs"]
+mod vgic;
+
+use std::time::Duration;
+
+use drive::{Chance, Target, say};
+use input::Seeded;
+
+const CALLS: Target = Target { name: "calls", run: calls::run, longest: 4096 };
+const VGIC: Target = Target { name: "vgic", run: vgic::run, longest: 1024 };
+const TREE: Target = Target { name: "tree", run: tree::run, longest: 32 << 10 };
+
+/// Every rule holds, and chance finds more than the corpus alone reaches.
+fn holds_over_corpus(target: Target, at_least: usize) {
+    let outcome = target.drive(target.corpus(), Seeded::Nothing, 20_000, Duration::from_secs(4));
+    say(target.name, &outcome);
+    outcome.must_hold(target.name);
+    assert!(outcome.by_corpus >= at_least, "the corpus reached {} edges alone", outcome.by_corpus);
+}
+
+/// A fault that was put there on purpose is found.
+fn finds_the_seeded_fault(target: Target) {
+    let outcome = target.drive(target.corpus(), Seeded::Fault, 20_000, Duration::from_secs(20));
+    let broken = outcome.broken.expect("the seeded fault is not found");
+    let text = format!("fuzz {}: the seeded fault shows in input {}: {}\n", target.name, broken.after, broken.rule);
+    std::io::Write::write_all(&mut std::io::stderr(), text.as_bytes()).unwrap();
+}
+
+#[test]
+fn hypercalls() {
+    holds_over_corpus(CALLS, 400);
+}
+
+#[test]
+fn hypercalls_notice() {
+    finds_the_seeded_fault(CALLS);
+}
+
+#[test]
+fn interrupt_controllers() {
+    holds_over_corpus(VGIC, 1000);
+}
+
+#[test]
+fn interrupt_controllers_notice() {
+    finds_the_seeded_fault(VGIC);
+}
+
+#[test]
+fn device_trees() {
+    holds_over_corpus(TREE, 50);
+}
+
+#[test]
+fn device_trees_notice() {
+    finds_the_seeded_fault(TREE);
+}
+
+/// Writes the first inputs, and of what chance finds from there on that which reaches most.
+#[test]
+#[ignore = "writes fuzz/corpus anew; trees stay"]
+fn the_corpus_grows() {
+    let seconds = std::env::var("SECONDS_EACH").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
+    seeds::all().iter().for_each(|(name, input)| CALLS.keep(name, input));
+    let mut chance = Chance(7);
+    seeds::interrupts().iter().for_each(|(name, input)| VGIC.keep(name, input));
+    (0..4).for_each(|index| VGIC.keep(&format!("chance-{index}"), &chance.bytes(600)));
+    for (target, most) in [(CALLS, 120), (VGIC, 60), (TREE, 12)] {
+        target.grow(most, Duration::from_secs(seconds));
+    }
+}
