@@ -13,13 +13,15 @@ mod input;
 mod seeds;
 #[path = "fuzz/tree.rs"]
 mod tree;
+#[path = "fuzz/verdict.rs"]
+mod verdict;
 #[path = "fuzz/vgic.rs"]
 mod vgic;
 
 use std::time::Duration;
 
 use drive::{Chance, Target, say};
-use input::Seeded;
+use verdict::Seeded;
 
 const CALLS: Target = Target { name: "calls", run: calls::run, longest: 4096 };
 const VGIC: Target = Target { name: "vgic", run: vgic::run, longest: 1024 };

@@ -36,7 +36,8 @@ use xen_abi::xen::DOMID_SELF;
 use xen_abi::{Errno, Hypercall};
 
 use crate::holds;
-use crate::input::{Input, Reached, Seeded, Verdict};
+use crate::input::Input;
+use crate::verdict::{Reached, Seeded, Verdict};
 
 /// Pages that a domain begins with.
 const PAGES: u64 = 16;

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::input::{Reached, Seeded, Verdict};
+use crate::verdict::{Reached, Seeded, Verdict};
 
 /// A target.
 #[derive(Clone, Copy)]

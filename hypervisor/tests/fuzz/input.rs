@@ -1,6 +1,4 @@
-//! What a target reads its bytes with, and what it says it reached.
-
-use std::collections::HashSet;
+//! What a target reads its bytes with.
 
 /// Bytes that mean something more or less, front to back.
 #[derive(Debug, Clone)]
@@ -23,37 +21,4 @@ impl Input<'_> {
     pub fn below(&mut self, count: usize) -> Option<usize> {
         self.u8().map(|byte| usize::from(byte) % count)
     }
-}
-
-/// What was reached: of each kind, which. Coarse, and the same on any machine.
-#[derive(Debug, Clone, Default)]
-pub struct Reached(pub HashSet<(&'static str, u64)>);
-
-impl Reached {
-    /// Notes something.
-    pub fn note(&mut self, kind: &'static str, which: u64) {
-        self.0.insert((kind, which));
-    }
-}
-
-/// Whether a target is what it is to be, or spoilt on purpose, so that one sees that it notices.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Seeded {
-    /// As it is.
-    Nothing,
-    /// With a fault that a few inputs show.
-    Fault,
-}
-
-/// What a target says of an input: what it reached, or which rule was broken.
-pub type Verdict = Result<Reached, String>;
-
-/// Breaks off with what is wrong unless a condition holds.
-#[macro_export]
-macro_rules! holds {
-    ($condition:expr, $($text:tt)+) => {
-        if !$condition {
-            return Err(format!($($text)+));
-        }
-    };
 }

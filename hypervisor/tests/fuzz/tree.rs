@@ -6,7 +6,7 @@ use hypervisor::machine::options::Version;
 use hypervisor::machine::{self, GicKind, MODULES, Machine};
 
 use crate::holds;
-use crate::input::{Reached, Seeded, Verdict};
+use crate::verdict::{Reached, Seeded, Verdict};
 
 /// Where the tree is said to lie.
 const PLACE: u64 = 0x4800_0000;

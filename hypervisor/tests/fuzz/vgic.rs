@@ -16,7 +16,8 @@ use hypervisor::device::vgic::registers::{Frame, Place};
 use hypervisor::device::vgic::{Concerned, Concerns, PRIVATE, V2_SIZE, V3_SIZE, Version, Vgic};
 
 use crate::holds;
-use crate::input::{Input, Reached, Seeded, Verdict};
+use crate::input::Input;
+use crate::verdict::{Reached, Seeded, Verdict};
 
 /// Steps of one input.
 const STEPS: usize = 150;
