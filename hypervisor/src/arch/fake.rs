@@ -2,6 +2,8 @@
 //!
 //! There is one machine; a thread says which CPU it is. What the real machine would do to its tables is recorded, for tests to judge.
 
+pub mod rules;
+
 use core::cell::{Cell, RefCell};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -66,6 +68,7 @@ std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
     static RECORD: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
     static COPIES: Cell<u64> = const { Cell::new(u64::MAX) };
+    static TRANSLATION: Cell<[u64; 4]> = const { Cell::new([0; 4]) };
 }
 
 /// What [`stop`] unwinds with, without a panic's report: a machine that is switched off has not failed.
@@ -88,6 +91,8 @@ pub enum Event {
     Invalidate(u64),
     /// A whole guest was forgotten.
     InvalidateAll,
+    /// A range of memory was written back: address and size.
+    Clean(u64, u64),
 }
 
 /// Takes what this thread did since the last time.
@@ -138,9 +143,15 @@ pub fn translate(address: u64, write: bool) -> Option<u64> {
     (readable && !(write && address >= last)).then_some(address)
 }
 
-/// Returns SCTLR_EL1, TCR_EL1, TTBR0_EL1 and TTBR1_EL1 of the loaded vCPU: its MMU is off.
+/// Returns SCTLR_EL1, TCR_EL1, TTBR0_EL1 and TTBR1_EL1 of the loaded vCPU: its MMU is off, unless a test says otherwise. Where no pointer
+/// leads anywhere any more it is on, and has no tables.
 pub fn translation_registers() -> [u64; 4] {
-    [0; 4]
+    if COPIES.get() == 0 { [1, 1 << 23 | 1 << 7, 0, 0] } else { TRANSLATION.get() }
+}
+
+/// Sets those registers, for this thread's guests.
+pub fn set_translation_registers(registers: [u64; 4]) {
+    TRANSLATION.set(registers);
 }
 
 /// Sleeps: nothing will come.
@@ -158,14 +169,22 @@ pub fn stop() -> ! {
     std::panic::resume_unwind(alloc::boxed::Box::new(Stopped))
 }
 
-/// Data caches, which memory here has none of.
+/// Data caches, which memory here has none of: what is done to them is recorded.
 pub mod cache {
+    use super::{Event, record};
+
     /// Writes back.
-    pub fn clean(_address: u64, _size: u64) {}
+    pub fn clean(address: u64, size: u64) {
+        record(Event::Clean(address, size));
+    }
     /// Writes back and forgets.
-    pub fn clean_and_invalidate(_address: u64, _size: u64) {}
-    /// Forgets.
-    pub fn invalidate(_address: u64, _size: u64) {}
+    pub fn clean_and_invalidate(address: u64, size: u64) {
+        record(Event::Clean(address, size));
+    }
+    /// Forgets, and writes back besides.
+    pub fn invalidate(address: u64, size: u64) {
+        record(Event::Clean(address, size));
+    }
     /// Makes instruction fetches see what was written.
     pub fn synchronise_code() {}
 }

@@ -311,52 +311,71 @@ impl Drop for P2m {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::rules::{self, Broken};
     use crate::arch::{Event, start_memory, take_record};
     use alloc::collections::BTreeMap;
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
-    /// The rules of the Arm manual for live tables: what was valid is made invalid and forgotten before anything else stands there,
-    /// and a record ends with the stores visible.
-    fn judge(record: &[Event]) -> Result<(), &'static str> {
-        let mut broken: Vec<u64> = Vec::new();
-        let mut visible = true;
-        for event in record {
-            match *event {
-                Event::Descriptor(address, before, after) => {
-                    visible = false;
-                    if before & VALID != 0 && after != 0 {
-                        return Err("a valid entry was replaced without a break");
-                    }
-                    if before & VALID != 0 {
-                        broken.push(address);
-                    } else if after & VALID != 0 && broken.contains(&address) {
-                        return Err("an entry was made before the old one was forgotten");
-                    }
-                }
-                Event::Invalidate(_) | Event::InvalidateAll => {
-                    broken.clear();
-                    visible = true;
-                }
-                Event::Publish => visible = true,
-            }
+    fn judge(record: &[Event]) -> Result<(), Broken> {
+        rules::judge(record, |_| false)
+    }
+
+    /// Returns what is done to tables while pieces of all sizes are mapped, split, replaced and taken away.
+    fn long_record() -> Vec<Vec<Event>> {
+        start_memory();
+        let mut p2m = P2m::new(40, 1).unwrap();
+        take_record();
+        let mut records = Vec::new();
+        for (gfn, mfn, count) in [
+            (0, 1 << 18, 1 << 18),
+            (1000, 7, 1),
+            (512, 512, 512),
+            (1 << 18, 0, 600),
+            (0, 0, 1 << 18),
+            (0, 1 << 19, 1 << 18),
+        ] {
+            p2m.set(Gfn(gfn), Mfn(mfn), count, Kind::Memory).unwrap();
+            records.push(take_record());
+            p2m.clear(Gfn(gfn + count / 2), 1).unwrap();
+            records.push(take_record());
         }
-        if !broken.is_empty() {
-            return Err("a broken entry was never forgotten");
-        }
-        if visible { Ok(()) } else { Err("stores were not made visible") }
+        records
     }
 
     #[test]
-    fn the_judge_has_teeth() {
-        let (old, new) = (0x1000 | 3, 0x2000 | 3);
-        assert!(judge(&[Event::Descriptor(8, old, new), Event::Publish]).is_err());
-        let unforgotten = [Event::Descriptor(8, old, 0), Event::Descriptor(8, 0, new), Event::Publish];
-        assert!(judge(&unforgotten).is_err());
-        assert!(judge(&[Event::Descriptor(8, old, 0), Event::Publish]).is_err());
-        assert!(judge(&[Event::Descriptor(8, 0, new)]).is_err());
-        let right = [Event::Descriptor(8, old, 0), Event::InvalidateAll, Event::Descriptor(8, 0, new), Event::Publish];
-        assert!(judge(&right).is_ok());
+    fn every_step_is_needed() {
+        // A step that is left out, is less than it was, or comes after the next one, breaks a rule.
+        let mut noticed = Vec::new();
+        for record in long_record() {
+            assert_eq!(judge(&record), Ok(()));
+            for index in (0..record.len()).filter(|&index| !matches!(record[index], Event::Descriptor(..))) {
+                let without = [&record[..index], &record[index + 1..]].concat();
+                let result = judge(&without);
+                // An invalidation just before it makes stores visible as well.
+                let needed = match record[index] {
+                    Event::Publish if index == 0 => record.len() > 1,
+                    Event::Publish => matches!(record[index - 1], Event::Descriptor(..)),
+                    _ => true,
+                };
+                assert!(result.is_err() || !needed, "{:?} at {index} of {} is not missed", record[index], record.len());
+                noticed.extend(result.err());
+            }
+            for index in 1..record.len() {
+                if matches!(record[index], Event::Invalidate(_)) {
+                    let mut late = record.clone();
+                    late.swap(index, index + 1);
+                    noticed.extend(judge(&late).err());
+                } else if matches!(record[index], Event::InvalidateAll) {
+                    let mut weak = record.clone();
+                    weak[index] = Event::Invalidate(0);
+                    noticed.extend(judge(&weak).err());
+                }
+            }
+        }
+        for rule in [Broken::Hasty, Broken::Unfilled, Broken::Remembered, Broken::Invisible] {
+            assert!(noticed.contains(&rule), "{rule:?} is broken by no mutant");
+        }
     }
 
     #[test]

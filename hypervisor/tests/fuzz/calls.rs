@@ -8,6 +8,7 @@
 //!           4 vCPU       who does what follows
 //!           5 aligned    the place moves on to a multiple of 8
 //!           6 shared     a value in a page shared with the hypervisor: the grant table's first, or shared_info
+//!           7 MMU        TCR, TTBR0 and TTBR1: pointers to where there is no memory are looked up in the guest's own tables then
 //!   value   ..=0xdf      the number itself; what follows has an operand: an address in a page of one's own, a page's number, ...
 //! ```
 //!
@@ -16,7 +17,9 @@
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use hypervisor::arch::{self, Lock, Stopped, limit_copies, start_memory, take_record, vcpu::Saved};
+use hypervisor::arch::{
+    self, Lock, Stopped, limit_copies, rules, set_translation_registers, start_memory, take_record, vcpu::Saved,
+};
 use hypervisor::device::vgic::{Version, Vgic};
 use hypervisor::device::vpsci;
 use hypervisor::domain::grants::{FRAMES_MAX, Grants};
@@ -108,6 +111,7 @@ pub fn run(bytes: &[u8], seeded: Seeded) -> Verdict {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     start();
+    set_translation_registers([0; 4]);
     let free = frames::counts().1;
     let ((dom0, first0), (other, first1)) = (new_domain(0, 2), new_domain(1, 1));
     let domains = vec![dom0, other];
@@ -161,7 +165,7 @@ impl World {
                 }
             };
         }
-        match next!(input.below(7)) {
+        match next!(input.below(8)) {
             0 => self.place = next!(self.own_address(input)),
             1 => {
                 let size = 1 << next!(input.below(4));
@@ -184,10 +188,14 @@ impl World {
                 self.place = self.first[usize::from(VCPUS[self.who].0)] * 4096;
             }
             5 => self.place = self.place.next_multiple_of(8),
-            _ => {
+            6 => {
                 let (which, offset) = (next!(input.below(2)), next!(input.take(2)) as usize % 4096);
                 let (size, value) = (1 << next!(input.below(4)), next!(self.value(input)));
                 self.share(which == 0, offset, &value.to_le_bytes()[..size]);
+            }
+            _ => {
+                let [tcr, low, high] = [next!(self.value(input)), next!(self.value(input)), next!(self.value(input))];
+                set_translation_registers([1, tcr, low, high]);
             }
         }
         Ok(Some(()))
@@ -268,12 +276,18 @@ impl World {
         state.context.x[..3].copy_from_slice(&arguments);
         state.context.x[16] = number;
         let before = state.context.clone();
+        take_record();
         limit_copies(COPIES);
         let then = hypercall::call(&mut Caller { entity: &entity, state: &mut state });
         let spent = COPIES - limit_copies(u64::MAX).min(COPIES);
         let answer = state.context.x[0] as i64;
         let unchanged = state.context.x[1..] == before.x[1..] && state.context.pc == before.pc;
         drop(state);
+        // Memory that was not there at first was filled for a guest.
+        let is_fresh = |frame| !self.first.iter().any(|&first| (first..first + PAGES).contains(&frame));
+        let owned = |frame| is_fresh(frame) && matches!(owner(Mfn(frame)), Some((_, State::Domain)));
+        let tables = rules::judge(&take_record(), owned);
+        holds!(tables.is_ok(), "call {number} broke a rule of the MMU: {tables:?}");
         self.then(&entity, then);
         // The seeded fault: copies that the second vCPU makes hold a page for ever.
         let copied =
