@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::arch::vcpu::{PSTATE_RESET, Saved};
 use crate::arch::{Context, smp};
-use crate::domain::vcpu::{NEVER, Status};
+use crate::domain::vcpu::{NEVER, Status, WATCHDOGS};
 use crate::hypercall::sched_op;
 use crate::run::{self, Caller, Then};
 use crate::schedule;
@@ -120,7 +120,8 @@ fn cpu_on(caller: &mut Caller<'_>, target: u64, entry: u64, argument: u64) -> i6
     state.context.x[0] = argument;
     state.saved = Saved::new(state.saved.mpidr, state.saved.vttbr, state.saved.time_offset);
     state.physical_timer = (0, 0);
-    vcpu.deadlines.iter().for_each(|deadline| deadline.store(NEVER, Relaxed));
+    // The watchdogs are the domain's, not this vCPU's.
+    vcpu.deadlines[..WATCHDOGS.start].iter().for_each(|deadline| deadline.store(NEVER, Relaxed));
     domain.vgic.lock().reset(index);
     if schedule::start(domain, index) { SUCCESS } else { ALREADY_ON }
 }
