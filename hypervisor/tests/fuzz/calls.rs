@@ -18,12 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use hypervisor::arch::{
-    self, Lock, Stopped, limit_copies, rules, set_translation_registers, start_memory, take_record, vcpu::Saved,
+    self, Event, Lock, Stopped, limit_copies, rules, set_translation_registers, start_memory, take_record, vcpu::Saved,
 };
+use hypervisor::console::limit::Limit;
 use hypervisor::device::vgic::{Version, Vgic};
 use hypervisor::device::vpsci;
 use hypervisor::domain::grants::{FRAMES_MAX, Grants};
-use hypervisor::domain::vcpu::{Status, Vcpu};
+use hypervisor::domain::vcpu::{Status, Vcpu, WATCHDOGS};
 use hypervisor::domain::{self, Domain, Interrupts, Map};
 use hypervisor::event::Events;
 use hypervisor::grant::mapping::Mappings;
@@ -57,6 +58,8 @@ struct World {
     first: [u64; 2],
     who: usize,
     place: u64,
+    /// Frames that were given to domain 1 since.
+    given: Vec<u64>,
     seeded: Seeded,
 }
 
@@ -93,6 +96,7 @@ fn new_domain(id: u16, vcpus: usize) -> (Arc<Domain>, u64) {
         polling: AtomicU64::new(0),
         assists: AtomicU64::new(0),
         shutdown: Lock::new(None),
+        log: Lock::new(Limit::new()),
     };
     (Arc::new(domain), first.0)
 }
@@ -116,7 +120,7 @@ pub fn run(bytes: &[u8], seeded: Seeded) -> Verdict {
     let ((dom0, first0), (other, first1)) = (new_domain(0, 2), new_domain(1, 1));
     let domains = vec![dom0, other];
     domains.iter().for_each(|domain| domain::replace(domain.id, Some(domain.clone())));
-    let mut world = World { domains, first: [first0, first1], who: 0, place: first0 * 4096, seeded };
+    let mut world = World { domains, first: [first0, first1], who: 0, place: first0 * 4096, given: Vec::new(), seeded };
     let mut reached = Reached::default();
     let steps = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.steps(bytes, &mut reached)));
     limit_copies(u64::MAX);
@@ -181,7 +185,7 @@ impl World {
             3 => {
                 let function = next!(self.value(input));
                 let arguments = [next!(self.value(input)), next!(self.value(input)), next!(self.value(input))];
-                self.firmware(function, arguments, reached);
+                self.firmware(function, arguments, reached)?;
             }
             4 => {
                 self.who = next!(input.below(3));
@@ -268,7 +272,7 @@ impl World {
         while schedule::next().is_some() {}
     }
 
-    fn call(&self, number: u64, arguments: [u64; 3], reached: &mut Reached) -> Result<(), String> {
+    fn call(&mut self, number: u64, arguments: [u64; 3], reached: &mut Reached) -> Result<(), String> {
         let entity = self.entity();
         let mut state = entity.vcpu().state.lock();
         let registers: [u64; 31] = core::array::from_fn(|index| 0xabcd_0000 + index as u64);
@@ -283,11 +287,7 @@ impl World {
         let answer = state.context.x[0] as i64;
         let unchanged = state.context.x[1..] == before.x[1..] && state.context.pc == before.pc;
         drop(state);
-        // Memory that was not there at first was filled for a guest.
-        let is_fresh = |frame| !self.first.iter().any(|&first| (first..first + PAGES).contains(&frame));
-        let owned = |frame| is_fresh(frame) && matches!(owner(Mfn(frame)), Some((_, State::Domain)));
-        let tables = rules::judge(&take_record(), owned);
-        holds!(tables.is_ok(), "call {number} broke a rule of the MMU: {tables:?}");
+        self.judge_tables().map_err(|broken| format!("call {number} broke a rule of the MMU: {broken:?}"))?;
         self.then(&entity, then);
         // The seeded fault: copies that the second vCPU makes hold a page for ever.
         let copied =
@@ -316,8 +316,28 @@ impl World {
         Ok(())
     }
 
-    fn firmware(&self, function: u64, arguments: [u64; 3], reached: &mut Reached) {
+    /// Judges what the last call did to tables. Memory that was given to a guest by it was filled for that.
+    fn judge_tables(&mut self) -> Result<(), rules::Broken> {
+        let record = take_record();
+        let is_own = |frame: u64| matches!(owner(Mfn(frame)), Some((_, State::Domain)));
+        self.given.retain(|&frame| is_own(frame));
+        let is_first = |frame| self.first.iter().any(|&first| (first..first + PAGES).contains(&frame));
+        let is_fresh = |frame| is_own(frame) && !is_first(frame) && !self.given.contains(&frame);
+        rules::judge(&record, is_fresh)?;
+        let cleaned = record.iter().filter_map(|event| match *event {
+            Event::Clean(start, size) => Some(start / 4096..(start + size) / 4096),
+            _ => None,
+        });
+        let given: Vec<u64> = cleaned.flatten().filter(|&frame| is_fresh(frame)).collect();
+        self.given.extend(given);
+        Ok(())
+    }
+
+    fn firmware(&self, function: u64, arguments: [u64; 3], reached: &mut Reached) -> Result<(), String> {
         let entity = self.entity();
+        let watchdogs =
+            || entity.domain.vcpus[0].deadlines.each_ref().map(|deadline| deadline.load(SeqCst))[WATCHDOGS].to_vec();
+        let before = watchdogs();
         let mut state = entity.vcpu().state.lock();
         state.context.x[0] = function;
         state.context.x[1..4].copy_from_slice(&arguments);
@@ -328,6 +348,8 @@ impl World {
         let known = function >> 32 == 0 && function & 0x3fff_ff00 == 0x0400_0000;
         let function = if known { function & 0xff | function >> 22 & 0x100 } else { 0x200 };
         reached.note("answers of firmware", function << 8 ^ answer.wrapping_add(16).min(32) << 48 ^ then as u64);
+        holds!(before == watchdogs(), "firmware {function:#x} changed watchdogs: {before:?}");
+        Ok(())
     }
 
     /// What a domain has come to have, by orders of magnitude.

@@ -121,8 +121,7 @@ impl Target {
         let outcome = self.drive(self.corpus(), Seeded::Nothing, usize::MAX >> 1, time);
         say(self.name, &outcome);
         outcome.must_hold(self.name);
-        let reach =
-            |input: &Vec<u8>| self.try_one(input, Seeded::Nothing).map_or_else(|_| Reached::default(), |ok| ok).0;
+        let reach = |input: &Vec<u8>| self.try_one(input, Seeded::Nothing).unwrap_or_default().0;
         let mut known: HashSet<_> = self.corpus().iter().flat_map(reach).collect();
         let mut found: Vec<_> = outcome.found.iter().map(|input| (reach(input), input)).collect();
         for index in 0..most {

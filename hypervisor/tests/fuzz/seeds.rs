@@ -129,6 +129,7 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
     let mut all =
         vec![("boot", boot()), ("version", version()), ("ports", ports()), ("fifo", fifo()), ("grants", grants())];
     all.push(("memory", memory()));
+    all.push(("mmu", mmu()));
     let poll = new().event(1, &[(4, N(0)), (4, N(0)), (4, N(0))]).place(0x4000).put(&[(4, N(1))]);
     let poll = poll.with_structure(29, 3, &[(8, At(0x4000)), (4, N(1)), (4, N(0)), (8, N(0))]);
     let poll =
@@ -142,6 +143,10 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
     let cpus =
         cpus.firmware([0xed, 4], [N(0), N(0), N(0)]).firmware([0xed, 1], [N(0); 3]).firmware([0xec, 2], [N(0); 3]);
     all.push(("firmware", cpus.who(0).firmware([0xed, 3], [N(1), At(0x1000), N(5)]).firmware([0xec, 8], [N(0); 3])));
+    // A domain's watchdog outlives its first vCPU.
+    let dogs = new().with_structure(29, 6, &[(4, N(0)), (4, N(9))]).firmware([0xed, 3], [N(1), At(0x1000), N(5)]);
+    let dogs = dogs.firmware([0xec, 2], [N(0); 3]).who(1).firmware([0xed, 3], [N(0), At(0x1000), N(5)]);
+    all.push(("watchdog", dogs.who(0).with_structure(29, 6, &[(4, N(1)), (4, N(0))])));
     let list = |op, a, b| [(8, N(op)), (8, N(0)), (8, a), (8, b), (8, N(0)), (8, N(0)), (8, N(0)), (8, N(0))];
     let many = new().place(0x5000).put(&list(17, N(0), N(0))).put(&list(32, N(6), At(HERE))).put(&list(13, N(0), N(0)));
     let many = many.place(HERE).put(&[(2, Own), (2, Own), (4, N(0))]).call(13, [At(0x5000), N(3), N(0)]);
@@ -307,6 +312,17 @@ impl Controller {
         }
         (0..vcpus).fold(self, |script, vcpu| script.does(vcpu, 13, &[]).does(vcpu, 15, &[]))
     }
+}
+
+/// Pointers that the guest's own tables translate: 39 bits, pages of 4 KiB, the tables in pages 4 to 6.
+fn mmu() -> Script {
+    let new =
+        Script::default().place(0x4020).put(&[(8, At(0x5003))]).place(0x5000).put(&[(8, At(0x6003)), (8, At(0x7401))]);
+    let mut new = new.place(0x6008).put(&[(8, At(0x7403)), (8, At(0x8483))]);
+    new.0.push(7);
+    [N(25), At(0x4000), N(0)].into_iter().for_each(|value| new.value(value));
+    let at = |address: u64| [N(9), N(0x1_0000_0000 + address), N(0)];
+    new.call(17, at(0x1000)).call(17, at(0x1ffc)).call(17, at(0x2ff8)).call(17, at(0x20_0000)).call(17, at(0))
 }
 
 /// Returns the first inputs of `vgic`, with their names.

@@ -92,7 +92,7 @@ impl World {
         let shared = [0, 1, 31, 32, 33, 64, 96, 988][input.below(8)?];
         let pattern = input.u8()?;
         // Clusters of up to 16; here some are nearly empty.
-        let affinities: Vec<u64> = (0..vcpus as u64).map(|vcpu| vcpu % 3 | vcpu / 3 << 8).collect();
+        let affinities: Vec<u64> = (0..vcpus as u64).map(|vcpu| (vcpu % 3) | (vcpu / 3) << 8).collect();
         let mut vgic = Vgic::new(version, shared, &affinities, 16);
         let hardware: Vec<usize> =
             (PRIVATE..PRIVATE + shared.min(64)).filter(|number| pattern >> (number % 8) & 1 != 0).collect();
