@@ -96,7 +96,7 @@ pub enum Material {
     Source(Package),
     /// A file from an address.
     Url {
-        /// The address, without user and password.
+        /// The address, without user and password; of a local one what [`Material::File`] has.
         url: String,
         /// Its length.
         #[serde(deserialize_with = "number")]
@@ -106,7 +106,7 @@ pub enum Material {
     },
     /// A commit.
     Commit {
-        /// The repository, without user and password.
+        /// The repository, without user and password; of a local one what [`Material::File`] has.
         repository: String,
         /// The commit's id.
         commit: String,

@@ -94,13 +94,11 @@ impl Ledger<'_> {
             Step::Fetch(fetch) => Some(package(fetch.package())),
             Step::Download(download) => {
                 let (bytes, sha256) = (download.size, download.sha256);
-                let url = without_user(&download.url);
+                let url = public(self.plan, &download.url);
                 Some((format!("url {url}"), Material::Url { url, bytes, sha256 }))
             }
             Step::Commit(commit) => {
-                let local = !commit.place.contains(':');
-                let place = &commit.place;
-                let repository = if local { shown(self.plan, Path::new(place)) } else { without_user(place) };
+                let repository = public(self.plan, &commit.place);
                 let commit = commit.commit.clone();
                 Some((format!("commit {commit}"), Material::Commit { repository, commit }))
             }
@@ -186,17 +184,26 @@ fn package((package, sha256): (&LockedPackage, Digest)) -> (String, Material) {
 
 /// Returns a local path from the recipe's folder on; the name alone where it lies elsewhere: the rest is this host's.
 fn shown(plan: &Plan, path: &Path) -> String {
-    let name = || path.file_name().map(Path::new).unwrap_or(path);
+    let name = || path.components().next_back().map_or(path, |last| Path::new(last.as_os_str()));
     path.strip_prefix(&plan.folder).unwrap_or_else(|_| name()).to_string_lossy().into_owned()
 }
 
-/// Returns an address without who asks, and the password: the manifest goes to everybody.
-fn without_user(address: &str) -> String {
-    let Some((scheme, rest)) = address.split_once("://") else { return address.to_owned() };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    format!("{scheme}://{host}{path}")
+/// Returns where something was got from, as everybody may know it: an address without who asks, and the password; a
+/// local place as local paths are shown, also if it is written as an address.
+fn public(plan: &Plan, place: &str) -> String {
+    // As git has it: in front of the first colon is a scheme or a host, unless a slash is.
+    let Some((before, rest)) = place.split_once(':').filter(|(before, _)| !before.contains('/')) else {
+        return shown(plan, Path::new(place));
+    };
+    if before.eq_ignore_ascii_case("file") {
+        // file:/path, file:///path and file://localhost/path are the same (RFC 8089).
+        let path = rest.strip_prefix("//").map_or(rest, |rest| &rest[rest.find('/').unwrap_or(rest.len())..]);
+        return shown(plan, Path::new(path));
+    }
+    let host = |authority: &str| authority.rsplit_once('@').map_or(authority, |(_, host)| host).to_owned();
+    let Some(rest) = rest.strip_prefix("//") else { return format!("{}:{rest}", host(before)) };
+    let (authority, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    format!("{before}://{}{path}", host(authority))
 }
 
 #[cfg(test)]
@@ -211,16 +218,24 @@ mod tests {
             ("/home/ann/other/notes", "notes"),
             ("/home/ann/project-2/notes", "notes"),
             ("/", "/"),
+            ("/home/ann/..", ".."),
         ] {
             assert_eq!(shown(&plan, Path::new(path)), name);
         }
-        for (address, shown) in [
+        for (address, wanted) in [
             ("https://ann:secret@mirror.test/a@b?c", "https://mirror.test/a@b?c"),
             ("ssh://git@host.test/x", "ssh://host.test/x"),
-            ("git@host.test:x", "git@host.test:x"),
+            ("git@host.test:x/a@b", "host.test:x/a@b"),
             ("https://host.test", "https://host.test"),
+            ("file:/home/ann/x.tar.xz", "x.tar.xz"),
+            ("file:///home/ann/x.git", "x.git"),
+            ("file://localhost/home/ann/x.git", "x.git"),
+            ("FILE:///home/ann/project/xen", "xen"),
+            ("file://", ""),
+            ("/home/ann/project/xen", "xen"),
+            ("/home/ann/a:b", "a:b"),
         ] {
-            assert_eq!(without_user(address), shown);
+            assert_eq!(public(&plan, address), wanted);
         }
     }
 }
