@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Global, MessageFormat, RecipeArgs, progress};
+use super::{Global, MessageFormat, RecipeArgs, harmless, progress};
 use crate::emulate::dialogue::{Dialogue, Report, Watch};
 use crate::emulate::log::SerialLog;
 use crate::emulate::machine::{Composed, Options};
@@ -112,8 +112,9 @@ impl MachineArgs {
             let text = junit::text(&recipe.name, began, &report);
             let kept = keep(global, session, &report, &text, shown.junit, cancel);
             // What went wrong with the test says more than what went wrong with its results.
-            if report.failure.is_none() {
-                kept?;
+            match kept {
+                Err(error) if report.failure.is_some() => eprintln!("warning: {}", harmless(&error.to_string())),
+                kept => kept?,
             }
         }
         if let Some(failure) = &report.failure {
@@ -139,7 +140,7 @@ pub fn begin<'a>(global: &'a Global, image: &'a Image, cancel: &Cancel) -> Resul
     Session::begin(&global.out, &image.folder, cancel, &mut |line| note(global, &line))
 }
 
-/// Keeps a test's results.
+/// Keeps a test's results; with the artifacts, too, if `junit` cannot be written.
 fn keep(
     global: &Global,
     session: Session<'_>,
@@ -148,15 +149,15 @@ fn keep(
     junit: Option<&Path>,
     cancel: &Arc<Cancel>,
 ) -> Result<()> {
-    if let Some(path) = junit {
+    let written = junit.map_or(Ok(()), |path| {
         file::replace(path, text.as_bytes(), 0o644)
-            .map_err(|error| Error::io(format!("cannot write {}", path.display()), error))?;
-    }
+            .map_err(|error| Error::io(format!("cannot write {}", path.display()), error))
+    });
     let passed = report.failure.is_none();
     if !session.finish(passed, text, cancel, &mut |line| note(global, &line))? {
         note(global, "other artifacts were put in place while the test ran: its results are not kept with them");
     }
-    Ok(())
+    written
 }
 
 fn note(global: &Global, line: &str) {

@@ -162,9 +162,11 @@ fn results_are_kept_with_the_artifacts_and_vouched_for_until_the_next_run() {
     let qemu =
         std::fs::read_to_string(place.path("qemu")).unwrap().replace("Xen version", "Kernel panic \\001\\033[2J");
     std::fs::write(place.path("qemu"), qemu).unwrap();
-    let output = place.output(&["test", "--no-build", "fixture.toml"]);
-    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
-    assert!(verified().1.ends_with("; its test failed\n"), "{:?}", verified());
+    let output = place.output(&["test", "--no-build", "--junit", "nowhere/mine.xml", "fixture.toml"]);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{err}");
+    assert!(err.contains("warning: cannot write nowhere/mine.xml: "), "{err}");
+    assert!(verified().1.contains("; its test failed"), "{:?}", verified());
     let junit = text(&std::fs::read(place.path("out/fixture/junit.xml")).unwrap());
     assert!(junit.contains(" failures=\"1\" errors=\"0\" skipped=\"3\" "), "{junit}");
     assert!(!junit.contains('\u{1}') && !junit.contains('\u{1b}'), "{junit:?}");
