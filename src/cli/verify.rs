@@ -15,7 +15,8 @@ use crate::run::signal;
 /// cache: the folder may be a copy on another machine. That the manifest itself is the right one, only its source can say:
 /// SHA256SUMS has its digest, and can be signed.
 ///
-/// What xenbuild leaves there without vouching for it (.state, overlay, the logs of runs) is passed over; -v names it.
+/// What xenbuild leaves there without vouching for it (.state, overlay, the logs of runs) is passed over,
+/// whatever it holds: it is counted, and -v names it.
 ///
 /// Exits with 0 if all is as it was made, with 4 if not, with 6 if something could not be read.
 #[derive(clap::Args)]
@@ -70,7 +71,13 @@ fn tell(global: &Global, report: &Report) -> Result<()> {
         Some(true) => "; its test passed",
         Some(false) => "; its test failed",
     };
+    let passed_over = match (report.passed_over.len(), global.verbose) {
+        (0, _) => String::new(),
+        (count, 0) => format!("; {count} passed over (-v)"),
+        (count, _) => format!("; {count} passed over"),
+    };
     let (name, size) = (report.recipe.as_deref().unwrap_or_default(), progress::show_bytes(report.bytes));
     let files = report.files;
-    super::print(format_args!("{}\n", harmless(&format!("{name}: {files} files, {size}: all as they were made{test}"))))
+    let line = format!("{name}: {files} files, {size}: all as they were made{test}{passed_over}");
+    super::print(format_args!("{}\n", harmless(&line)))
 }

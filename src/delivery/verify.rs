@@ -1,5 +1,6 @@
 //! Compares a folder with its own manifest: every file's size and content, the checksums, the block maps, and that
-//! nothing else is there. Needs neither recipe nor cache, and believes no name that it reads.
+//! nothing else is there but what a build or a run leaves without vouching for it: a few names, whatever they hold,
+//! counted and not looked at. Needs neither recipe nor cache, and believes no name that it reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -151,7 +151,7 @@ fn results_are_kept_with_the_artifacts_and_vouched_for_until_the_next_run() {
     assert_eq!(after["test"]["passed"], true);
     let names: Vec<_> = after["test"]["files"].as_array().unwrap().iter().map(|file| &file["name"]).collect();
     assert_eq!(names, ["junit.xml", "serial.log"]);
-    assert!(verified().1.ends_with("; its test passed\n"), "{:?}", verified());
+    assert!(verified().1.ends_with("; its test passed; 1 passed over (-v)\n"), "{:?}", verified());
     assert!(text(&std::fs::read(place.path("out/fixture/SHA256SUMS")).unwrap()).contains("  serial.log\n"));
     // The log is part of it.
     let log = place.path("out/fixture/serial.log");
@@ -184,7 +184,8 @@ fn results_are_kept_with_the_artifacts_and_vouched_for_until_the_next_run() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(manifest(&place), before);
     assert!(!place.path("out/fixture/junit.xml").exists());
-    assert!(verified().1.ends_with(": all as they were made\n"), "{:?}", verified());
+    let (_, told) = verified();
+    assert!(told.contains(": all as they were made; ") && !told.contains("its test"), "{told}");
 }
 
 #[test]

@@ -160,6 +160,16 @@ fn a_copy_verifies_and_each_damage_is_named() {
     let told = bench.run(&["verify", "copy"]).unwrap();
     assert!(told.starts_with("r: 12 files, ") && told.ends_with(": all as they were made\n"), "{told}");
     assert_eq!(bench.run(&["verify", "-q", "copy"]).unwrap(), "");
+    // What nobody vouches for may be anything, but is counted.
+    fs::create_dir(folder.join("overlay")).unwrap();
+    fs::write(folder.join("serial.log"), "anything").unwrap();
+    let told = bench.run(&["verify", "copy"]).unwrap();
+    assert!(told.ends_with(": all as they were made; 2 passed over (-v)\n"), "{told}");
+    let told = bench.run(&["verify", "-v", "copy"]).unwrap();
+    assert!(told.starts_with("overlay: passed over\nserial.log: passed over\n"), "{told}");
+    assert!(told.ends_with("; 2 passed over\n"), "{told}");
+    fs::remove_dir(folder.join("overlay")).unwrap();
+    fs::remove_file(folder.join("serial.log")).unwrap();
 
     // Each: what is done to the copy, and all that is found.
     type Damage<'a> = (&'a str, &'a dyn Fn(&Path), &'a [&'a str]);
