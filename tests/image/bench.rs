@@ -183,6 +183,29 @@ pub fn text(output: Output) -> Result<String, (i32, String)> {
     }
 }
 
+/// Runs a stranger's tool in a folder; says whether it succeeded, and what it wrote; `None`, announced, if it is not
+/// installed.
+pub fn tool(tool: &str, arguments: &[&str], folder: &Path) -> Option<(bool, Vec<u8>)> {
+    let paths = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let mut command = Command::new(tool);
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).env("LC_ALL", "C").env("PATH", paths);
+    match command.env("SOURCE_DATE_EPOCH", "1767225600").env("TZ", "UTC").output() {
+        Ok(output) => Some((output.status.success(), [output.stdout, output.stderr].concat())),
+        Err(error) => {
+            eprintln!("skipped: cannot run {tool}: {error}");
+            None
+        }
+    }
+}
+
+/// Runs a stranger's tool, which has to succeed, and returns what it wrote.
+pub fn shown(name: &str, arguments: &[&str], folder: &Path) -> Option<String> {
+    let (success, text) = tool(name, arguments, folder)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    assert!(success, "{name} {arguments:?}:\n{text}");
+    Some(text)
+}
+
 pub fn hash(path: &Path) -> String {
     let digest = sha2::Sha256::digest(fs::read(path).unwrap());
     digest.iter().map(|byte| format!("{byte:02x}")).collect()

@@ -1,26 +1,10 @@
 //! Cards for real boards, made of Debian's packages: long, and from the network.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 
-/// Runs a tool in a folder; `None`, announced, if it is not installed.
-fn run(tool: &str, arguments: &[&str], folder: &Path) -> Option<String> {
-    let paths = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let mut command = Command::new(tool);
-    command.args(arguments).current_dir(folder).stdin(Stdio::null()).env("LC_ALL", "C").env("PATH", paths);
-    match command.output() {
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-            assert!(output.status.success(), "{tool} {arguments:?}:\n{text}");
-            Some(text)
-        }
-        Err(error) => {
-            eprintln!("skipped: cannot run {tool}: {error}");
-            None
-        }
-    }
-}
+use crate::bench::shown;
 
 /// Builds a recipe of the project, and lets strangers look at its card: `files` are on its first partition.
 fn card(recipe: &str, arguments: &[&str], files: &[&str]) {
@@ -34,13 +18,13 @@ fn card(recipe: &str, arguments: &[&str], files: &[&str]) {
         .unwrap();
     assert!(made.success(), "{recipe}");
     let out = root.join("out").join(recipe);
-    run("sfdisk", &["--verify", "card.img"], &out);
-    run("fsck.fat", &["-n", "boot.img"], &out);
-    run("e2fsck", &["-fn", "rootfs.img"], &out);
-    if let Some(text) = run("dumpimage", &["-l", "boot.scr"], &out) {
+    shown("sfdisk", &["--verify", "card.img"], &out);
+    shown("fsck.fat", &["-n", "boot.img"], &out);
+    shown("e2fsck", &["-fn", "rootfs.img"], &out);
+    if let Some(text) = shown("dumpimage", &["-l", "boot.scr"], &out) {
         assert!(text.contains("AArch64 Linux Script"), "{text}");
     }
-    if let Some(text) = run("mdir", &["-b", "-i", "card.img@@1M", "::"], &out) {
+    if let Some(text) = shown("mdir", &["-b", "-i", "card.img@@1M", "::"], &out) {
         for name in files.iter().chain(&["boot.scr", "xen", "Image", "initramfs.cpio.gz", "boot.dtb"]) {
             assert!(text.lines().any(|line| line == format!("::/{name}")), "{name}:\n{text}");
         }

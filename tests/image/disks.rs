@@ -1,10 +1,8 @@
 //! Disks end to end: partitioned by recipe, then shown to strangers, who announce themselves missing.
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
-use crate::bench::{Bench, ran};
+use crate::bench::{Bench, ran, shown, tool};
 
 const DISKS: &str = r#"
 [filesystem.boot]
@@ -48,27 +46,6 @@ fn bench() -> Bench {
     bench
 }
 
-/// Runs a tool; `None`, announced, if it is not installed.
-fn run(tool: &str, arguments: &[&str], folder: &Path) -> Option<(bool, Vec<u8>)> {
-    let paths = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let mut command = Command::new(tool);
-    command.args(arguments).current_dir(folder).stdin(Stdio::null()).env("LC_ALL", "C").env("PATH", paths);
-    match command.output() {
-        Ok(output) => Some((output.status.success(), [output.stdout, output.stderr].concat())),
-        Err(error) => {
-            eprintln!("skipped: cannot run {tool}: {error}");
-            None
-        }
-    }
-}
-
-fn shown(tool: &str, arguments: &[&str], folder: &Path) -> Option<String> {
-    let (success, text) = run(tool, arguments, folder)?;
-    let text = String::from_utf8_lossy(&text).into_owned();
-    assert!(success, "{tool} {arguments:?}:\n{text}");
-    Some(text)
-}
-
 #[test]
 fn disks_are_published_and_strangers_read_them() {
     let bench = bench();
@@ -102,18 +79,18 @@ fn disks_are_published_and_strangers_read_them() {
     assert!(card[32 << 10..][..5000].iter().all(|&byte| byte == 0x5a));
     let boot = fs::read(out.join("boot.img")).unwrap();
     assert!(card[1 << 20..][..boot.len()] == boot[..]);
-    if let Some((_, text)) = run("mtype", &["-i", "card.img@@1M", "::overlays/a long name.dtbo"], &out) {
+    if let Some((_, text)) = tool("mtype", &["-i", "card.img@@1M", "::overlays/a long name.dtbo"], &out) {
         assert_eq!(String::from_utf8_lossy(&text), "overlay");
     }
-    for (tool, packed, plain) in [("gzip", "card.img.gz", "card.img"), ("zstd", "small.img.zst", "small.img")] {
-        if let Some((success, content)) = run(tool, &["-dc", packed], &out) {
+    for (program, packed, plain) in [("gzip", "card.img.gz", "card.img"), ("zstd", "small.img.zst", "small.img")] {
+        if let Some((success, content)) = tool(program, &["-dc", packed], &out) {
             assert!(success && content == fs::read(out.join(plain)).unwrap(), "{packed}");
         }
     }
     // bmaptool finds the map by the image's name, and takes the compressed image as well.
     let target = bench.path("target");
     let arguments = ["copy", "card.img.gz", target.to_str().unwrap()];
-    if let Some((success, text)) = run("bmaptool", &arguments, &out) {
+    if let Some((success, text)) = tool("bmaptool", &arguments, &out) {
         assert!(success, "{}", String::from_utf8_lossy(&text));
         assert!(fs::read(&target).unwrap() == card);
     }

@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use rsa::pkcs8::{EncodePrivateKey, LineEnding};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, shown};
 
 const UBOOT: &str = "/usr/lib/u-boot/qemu_arm64/u-boot.bin";
 /// What the instructions below print: the archive's magic, the tree's as `T`, the Image's first letter, EL2.
@@ -130,24 +129,6 @@ fn bench() -> Bench {
     bench
 }
 
-/// Runs a tool; `None`, announced, if it is not installed.
-fn run(tool: &str, arguments: &[&str], folder: &Path) -> Option<String> {
-    let paths = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let mut command = Command::new(tool);
-    command.args(arguments).current_dir(folder).stdin(Stdio::null()).env("LC_ALL", "C").env("PATH", paths);
-    match command.env("SOURCE_DATE_EPOCH", "1767225600").env("TZ", "UTC").output() {
-        Ok(output) => {
-            let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
-            assert!(output.status.success(), "{tool} {arguments:?}:\n{text}");
-            Some(text)
-        }
-        Err(error) => {
-            eprintln!("skipped: cannot run {tool}: {error}");
-            None
-        }
-    }
-}
-
 fn image(bench: &Bench, variant: &str) -> PathBuf {
     let variant = if variant.is_empty() { vec![] } else { vec!["--variant", variant] };
     bench.run(&[&["image", "r.toml"], &variant[..]].concat()).unwrap();
@@ -162,16 +143,16 @@ fn a_script_is_what_mkimage_makes_and_lies_on_the_card() {
     assert!(script.contains(" 0x48000000 /boot/Image; then\n"), "{script}");
     assert!(script.contains(" '/boot/a tree.dtb'; then\n"), "{script}");
     let arguments = ["-A", "arm64", "-T", "script", "-C", "none", "-n", "r", "-d", "boot.cmd", "theirs.scr"];
-    if run("mkimage", &arguments, &out).is_some() {
+    if shown("mkimage", &arguments, &out).is_some() {
         assert!(fs::read(out.join("theirs.scr")).unwrap() == fs::read(out.join("boot.scr")).unwrap());
     }
-    if let Some(text) = run("dumpimage", &["-l", "boot.scr"], &out) {
+    if let Some(text) = shown("dumpimage", &["-l", "boot.scr"], &out) {
         assert!(text.contains("AArch64 Linux Script") && text.contains("Thu Jan  1 00:00:00 2026"), "{text}");
     }
-    run("sfdisk", &["--verify", "card.img"], &out);
-    run("fsck.fat", &["-n", "boot.img"], &out);
+    shown("sfdisk", &["--verify", "card.img"], &out);
+    shown("fsck.fat", &["-n", "boot.img"], &out);
     for (inner, file) in [("boot.scr", "boot.scr"), ("boot/xen", "xen"), ("boot/a tree.dtb", "boot.dtb")] {
-        if run("mcopy", &["-i", "card.img@@1M", &format!("::{inner}"), "inner"], &out).is_some() {
+        if shown("mcopy", &["-i", "card.img@@1M", &format!("::{inner}"), "inner"], &out).is_some() {
             assert!(fs::read(out.join("inner")).unwrap() == fs::read(out.join(file)).unwrap(), "{inner}");
             fs::remove_file(out.join("inner")).unwrap();
         }
@@ -204,7 +185,7 @@ fn a_fit_holds_what_it_says_and_is_the_same_bytes_twice() {
         use sha2::Digest;
         assert_eq!(hash, sha2::Sha256::digest(data).as_slice(), "{name}");
     }
-    if let Some(text) = run("dumpimage", &["-l", "r@signed.itb"], &out) {
+    if let Some(text) = shown("dumpimage", &["-l", "r@signed.itb"], &out) {
         for line in ["Kernel:       xen", "dom0-initramfs", "Sign algo:    sha256,rsa2048:mine", "0x48000000"] {
             assert!(text.contains(line), "{line}:\n{text}");
         }
@@ -213,11 +194,11 @@ fn a_fit_holds_what_it_says_and_is_the_same_bytes_twice() {
     fs::create_dir(bench.path("keys")).unwrap();
     fs::copy(bench.path("dev.pem"), bench.path("keys/mine.key")).unwrap();
     let certify = ["req", "-batch", "-new", "-x509", "-key", "dev.pem", "-subj", "/CN=test", "-out", "keys/mine.crt"];
-    if run("openssl", &certify, bench.folder.path()).is_some() {
+    if shown("openssl", &certify, bench.folder.path()).is_some() {
         bench.write("theirs.itb", &fit);
         bench.write("theirs.dtb", fdt::Tree::new().emit(&fdt::EmitOptions::default()).unwrap());
         let sign = ["-F", "-k", "keys", "-K", "theirs.dtb", "-r", "theirs.itb"];
-        if run("mkimage", &sign, bench.folder.path()).is_some() {
+        if shown("mkimage", &sign, bench.folder.path()).is_some() {
             let key = |path: &Path| {
                 let tree = fdt::Tree::parse(&fs::read(path).unwrap()).unwrap();
                 let node = tree.find("/signature/key-mine").unwrap();
