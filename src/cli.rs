@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::emulate::plain::turns_writing;
 use crate::error::{Error, Kind, Result};
 
 mod cache;
@@ -216,10 +217,13 @@ pub fn main() -> ExitCode {
 /// written as escapes, and so are those that turn the direction of writing.
 fn harmless(text: &str) -> String {
     let acts = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
-    let turns = |letter| matches!(letter, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut harmless = String::with_capacity(text.len());
     for letter in text.chars() {
-        if acts(letter) || turns(letter) { harmless.extend(letter.escape_default()) } else { harmless.push(letter) }
+        if acts(letter) || turns_writing(letter) {
+            harmless.extend(letter.escape_default())
+        } else {
+            harmless.push(letter)
+        }
     }
     harmless
 }
@@ -254,7 +258,7 @@ mod tests {
     #[test]
     fn what_is_quoted_cannot_act_on_the_terminal() {
         assert_eq!(harmless("a.deb: \x1b]0;x\x07 \u{9b}2J\r\x7f"), r"a.deb: \u{1b}]0;x\u{7} \u{9b}2J\r\u{7f}");
-        assert_eq!(harmless("\u{202e}txt"), r"\u{202e}txt");
+        assert_eq!(harmless("\u{202e}txt\u{61c}"), r"\u{202e}txt\u{61c}");
         assert_eq!(harmless("two\n\tlines, \u{e4}\u{2192}"), "two\n\tlines, \u{e4}\u{2192}");
     }
 

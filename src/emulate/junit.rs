@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::dialogue::{Outcome, Played, Report};
+use super::plain::turns_writing;
 use crate::error::{Error, Kind};
 
 /// Returns the text: of the recipe's name, when its test began, and how it went.
@@ -119,10 +120,8 @@ fn push(safe: &mut String, letter: char) {
         '>' => safe.push_str("&gt;"),
         '\n' | '\t' => safe.push(letter),
         // Not XML's, or (C1, and what turns the direction of writing) what acts on whoever shows it.
-        control if control.is_control() => safe.extend(control.escape_default()),
-        '\u{fffe}' | '\u{ffff}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-            safe.extend(letter.escape_default());
-        }
+        '\u{fffe}' | '\u{ffff}' => safe.extend(letter.escape_default()),
+        acts if acts.is_control() || turns_writing(acts) => safe.extend(acts.escape_default()),
         other => safe.push(other),
     }
 }

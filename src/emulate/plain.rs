@@ -7,6 +7,13 @@
 /// Strings longer than this are taken for noise: a stray ESC must not swallow a whole boot.
 const STRING_MAX_BYTES: u32 = 512;
 
+/// Says whether a character turns the direction in which those after it are shown, so that a line may read as another:
+/// Unicode's Bidi_Control (UAX #9, 2).
+pub fn turns_writing(letter: char) -> bool {
+    let turns = ['\u{61c}'..='\u{61c}', '\u{200e}'..='\u{200f}', '\u{202a}'..='\u{202e}', '\u{2066}'..='\u{2069}'];
+    turns.iter().any(|range| range.contains(&letter))
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum State {
     #[default]
