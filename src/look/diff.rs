@@ -77,13 +77,19 @@ impl Difference {
                 [a, b] if a == b => format!("{at}: content: differs from byte {} on", bytes.first),
                 [a, b] => format!("{at}: content: differs from byte {} on; {a} -> {b} bytes", bytes.first),
             },
-            What::Bytes(bytes, (unit, unit_name)) => format!(
-                "{at}: bytes: differ first at {} ({unit_name} {}), in {} of {} pieces of 4 KiB",
-                bytes.first,
-                bytes.first / unit,
-                bytes.pieces,
-                bytes.all_pieces
-            ),
+            What::Bytes(bytes, (unit, unit_name)) => {
+                let sizes = match bytes.sizes {
+                    [a, b] if a == b => String::new(),
+                    [a, b] => format!("; {a} -> {b} bytes"),
+                };
+                format!(
+                    "{at}: bytes: differ first at {} ({unit_name} {}), in {} of {} pieces of 4 KiB{sizes}",
+                    bytes.first,
+                    bytes.first / unit,
+                    bytes.pieces,
+                    bytes.all_pieces
+                )
+            }
         }
     }
 

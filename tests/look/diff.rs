@@ -92,6 +92,13 @@ fn the_same_files_in_other_bytes() {
     );
     assert_eq!(images.good(&["diff", "a.img", "a.img"]), "");
     assert_eq!(images.run(&["diff", "-q", "a.img", "c.img"]), (1, String::new(), String::new()));
+    // The same, and something behind it.
+    fs::copy(&a, images.path("d.img")).unwrap();
+    fs::File::options().write(true).open(images.path("d.img")).unwrap().set_len(length + 8192).unwrap();
+    let (code, out, _) = images.run(&["diff", "a.img", "d.img"]);
+    assert_eq!(code, 1);
+    assert!(out.starts_with(&format!("the whole: bytes: differ first at {length} (block ")), "{out}");
+    assert!(out.ends_with(&format!(" pieces of 4 KiB; {length} -> {} bytes\n", length + 8192)), "{out}");
 }
 
 #[test]
