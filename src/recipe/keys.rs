@@ -1072,7 +1072,7 @@ static SCRIPT: Table = Table {
             "device-tree",
             OneOf(&["file", "firmware"]),
             Default("\"file\""),
-            "Which device tree the hypervisor gets: the finished one, from a file; or the one that U-Boot got from the firmware before it, which the script fills in.",
+            "Which device tree the hypervisor gets: the finished one, from a file; or the one that U-Boot got from the firmware before it, which the script fills in: not with `[boot.fit]`, nor in a script of the recipe\'s own.",
         ),
     ]],
     choices: &[Choice { what: "what it says", required: false, of: &[one("text", &[], &[]), one("path", &[], &[])] }],

@@ -344,16 +344,31 @@ fn boot(table: &Cursor<'_>) -> Boot {
         firmware_tree: false,
         origin: table.origin(),
     });
-    Boot { format, addresses, script: table.get("script").map(|script| boot_script(&script)).or(made), fit }
+    let script = table.get("script").map(|script| boot_script(&script, fit.is_some()));
+    Boot { format, addresses, script: script.or(made), fit }
 }
 
-fn boot_script(table: &Cursor<'_>) -> Script {
+fn boot_script(table: &Cursor<'_>, fit: bool) -> Script {
     let text = match (table.located_text("text"), table.local_path("path")) {
         (Some(text), _) => ScriptText::Text(text.value),
         (None, Some(path)) => ScriptText::Path(path),
         (None, None) => ScriptText::Made,
     };
-    Script { text, firmware_tree: table.text("device-tree") == "firmware", origin: table.origin() }
+    let firmware_tree = table.get("device-tree").filter(|tree| tree.node.text() == Some("firmware"));
+    // Only the script that is made for files can fill a tree in.
+    let why = match text {
+        ScriptText::Made if fit => {
+            Some("with `[boot.fit]` the hypervisor gets the FIT's device tree, never the firmware's")
+        }
+        ScriptText::Made => None,
+        _ => {
+            Some("the recipe's own script says which device tree the hypervisor gets: `firmware` would change nothing")
+        }
+    };
+    if let Some((tree, why)) = firmware_tree.as_ref().zip(why) {
+        tree.finding(why);
+    }
+    Script { text, firmware_tree: firmware_tree.is_some(), origin: table.origin() }
 }
 
 fn fit_key(table: &Cursor<'_>) -> Option<FitKey> {
