@@ -29,7 +29,9 @@ pub fn run(_global: &Global, args: Args) -> Result<ExitCode> {
         let NodeKind::File(content) = node.kind else {
             return Err(Error::new(Kind::Usage, format!("{address} is no file, but a {}", node.kind.name())));
         };
-        copy::cat(&address, &*content, &mut out)?;
+        if !copy::write_to(&address, &*content, &mut out, "standard output")? {
+            break;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -10,12 +10,12 @@ use crate::look::{FilePlace, Place, address};
 /// How many warnings of a kind are written before they are only counted.
 const WARNINGS_MAX: usize = 20;
 
-/// What addresses look like: the end of each command's help.
+/// What addresses look like: the end of each command's help. A paragraph is one line: clap breaks it.
 pub const ADDRESSES: &str = "\
-An address is IMAGE[:PARTITION]:PATH. IMAGE is a disk (GPT, MBR, hybrid), a file system (ext2, ext3, ext4, FAT), a cpio
-or a tar archive; each may be compressed with gzip, xz, zstd or bzip2. PARTITION is a number, the name that a GPT gives,
-or the label of the file system in it; it may be left out where only one holds files. A file in an image can be an image
-itself: the address goes on behind it.
+An address is IMAGE[:PARTITION]:PATH. IMAGE is a disk (GPT, MBR, hybrid), a file system (ext2, ext3, ext4, FAT), a \
+cpio or a tar archive; each may be compressed with gzip, xz, zstd or bzip2. PARTITION is a number, the name that a \
+GPT gives, or the label of the file system in it; it may be left out where only one holds files. A file in an image \
+can be an image itself: the address goes on behind it.
 
   rootfs.img:/etc/fstab
   sd.img.xz:2:/boot
@@ -43,13 +43,15 @@ pub fn file(text: &OsStr, follow: bool) -> Result<FilePlace> {
 #[derive(Default)]
 pub struct Words {
     count: usize,
+    /// Whose fault was the first thing that could not be done.
+    failed: Option<Kind>,
     quiet: bool,
 }
 
 impl Words {
     /// Begins without any.
     pub fn new(global: &Global) -> Self {
-        Words { count: 0, quiet: global.quiet }
+        Words { count: 0, failed: None, quiet: global.quiet }
     }
 
     /// Writes a warning: something was left out.
@@ -62,9 +64,15 @@ impl Words {
 
     /// Writes what could not be read.
     pub fn complain(&mut self, text: &str) {
+        self.fail(&Error::new(Kind::Input, text));
+    }
+
+    /// Writes what could not be done, while the rest is.
+    pub fn fail(&mut self, error: &Error) {
         self.count += 1;
+        self.failed.get_or_insert(error.kind);
         if self.count <= WARNINGS_MAX {
-            eprintln!("error: {}", super::harmless(text));
+            eprintln!("error: {}", super::harmless(&error.to_string()));
         }
     }
 
@@ -75,15 +83,9 @@ impl Words {
         }
     }
 
-    /// Ends a command whose warnings are no failure.
-    pub fn success(self) -> ExitCode {
-        self.rest();
-        ExitCode::SUCCESS
-    }
-
-    /// Ends a command that failed where there was something that could not be read.
+    /// Ends a command: it failed where there was something that could not be done; warnings are no failure.
     pub fn verdict(self) -> ExitCode {
         self.rest();
-        if self.count > 0 { ExitCode::from(Kind::Input.exit_code()) } else { ExitCode::SUCCESS }
+        self.failed.map_or(ExitCode::SUCCESS, |kind| ExitCode::from(kind.exit_code()))
     }
 }

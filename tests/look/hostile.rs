@@ -1,7 +1,7 @@
 //! Images that mean no good: nothing leaves the destination, nothing acts on the terminal, and damage has a name.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileTypeExt, symlink};
 use std::process::Command;
 
 use imagegen::ext::Version;
@@ -42,6 +42,56 @@ fn a_copy_stays_where_it_is_told_to() {
     images.ext("climb.img", &tree, Version::Ext4, "");
     assert_eq!(images.good(&["cat", "climb.img:/climb"]), "dom0\n");
     assert_eq!(images.good(&["cat", "climb.img:/../../etc/hostname"]), "dom0\n");
+}
+
+#[test]
+fn what_stands_where_a_copy_goes_is_not_taken_away() {
+    let images = Images::new();
+    images.ext("root.img", &root(), Version::Ext4, "");
+    // A pipe gets the content.
+    let pipe = images.path("pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).unwrap();
+    let reader = std::thread::spawn(move || fs::read_to_string(pipe).unwrap());
+    images.good(&["cp", "root.img:/etc/hostname", "pipe"]);
+    assert_eq!(reader.join().unwrap(), "dom0\n");
+    assert!(images.path("pipe").symlink_metadata().unwrap().file_type().is_fifo());
+    symlink("/dev/null", images.path("null")).unwrap();
+    images.good(&["cp", "root.img:/etc/hostname", "null"]);
+    assert_eq!(fs::read_link(images.path("null")).unwrap().to_str(), Some("/dev/null"));
+    // A link is followed where it was typed, if it leads to something.
+    fs::write(images.path("target"), "old").unwrap();
+    symlink("target", images.path("link")).unwrap();
+    images.good(&["cp", "root.img:/etc/hostname", "link"]);
+    assert!(images.path("link").is_symlink());
+    assert_eq!(fs::read_to_string(images.path("target")).unwrap(), "dom0\n");
+    symlink("nowhere", images.path("dangling")).unwrap();
+    assert!(images.bad(6, &["cp", "root.img:/etc/hostname", "dangling"]).contains("cannot write to dangling"));
+    assert!(images.bad(2, &["cp", "-r", "root.img:/sbin", "link"]).contains("link is there already"));
+    assert!(images.bad(2, &["cp", "root.img:/etc/hostname", "new/"]).contains("new/: no such folder"));
+    assert!(!images.path("new").exists());
+}
+
+#[test]
+fn a_copy_goes_on_behind_what_it_cannot_read_and_leaves_nothing_half_done() {
+    let images = Images::new();
+    let mut tree = empty();
+    add(&mut tree, "a/big", file(vec![7; 3 << 20]), 0o644);
+    add(&mut tree, "b", file("b"), 0o644);
+    let path = images.ext("root.img", &tree, Version::Ext2, "");
+    // A pointer of the file's last indirect block leads nowhere.
+    let bytes = fs::read(&path).unwrap();
+    let name = bytes.windows(3).position(|bytes| bytes == b"big").unwrap();
+    let number = u32::from_le_bytes(bytes[name - 8..name - 4].try_into().unwrap()) as usize;
+    let table = u32::from_le_bytes(bytes[2048 + 8..2048 + 12].try_into().unwrap()) as usize * 1024;
+    let mut bytes = bytes;
+    bytes[table + (number - 1) * 256 + 40 + 13 * 4 + 3] = 0xff;
+    fs::write(&path, bytes).unwrap();
+    assert!(images.bad(4, &["cp", "-r", "root.img:/", "to"]).contains("root.img:/a/big"));
+    assert_eq!(fs::read_to_string(images.path("to/b")).unwrap(), "b");
+    assert_eq!(fs::read_dir(images.path("to/a")).unwrap().count(), 0);
+    fs::write(images.path("old"), "old").unwrap();
+    images.bad(4, &["cp", "root.img:/a/big", "old"]);
+    assert_eq!(fs::read_to_string(images.path("old")).unwrap(), "old");
 }
 
 #[test]

@@ -160,6 +160,38 @@ fn files_are_copied_out() {
     assert_eq!(fs::read_to_string(copied.join("ping")).unwrap(), "ping");
     assert!(images.bad(2, &["cp", "root.img:/etc/passwd", "root.img:/bin/su", "nowhere"]).contains("no folder"));
     assert!(images.bad(6, &["cp", "root.img:/etc/passwd", "no/where"]).contains("cannot open no"));
+    // A path that ends in dots has no name of its own: what is there goes into the folder.
+    fs::create_dir(images.path("dots")).unwrap();
+    images.good(&["cp", "-R", "root.img:/bin/../etc/.", "dots"]);
+    assert_eq!(fs::read_to_string(images.path("dots/hostname")).unwrap(), "dom0\n");
+    // A capability outlives the owner that is given, for who may give either.
+    if rustix::process::geteuid().is_root() {
+        // cap_net_raw+ep, as capabilities(7) stores it (VFS_CAP_REVISION_2).
+        let capability = [[1, 0, 0, 2], [0, 0x20, 0, 0], [0; 4], [0; 4], [0; 4]].concat();
+        let mut tree = root();
+        let id = tree.lookup(b"bin/ping", false).unwrap();
+        tree.metadata_mut(id).xattrs.insert(b"security.capability".to_vec(), capability.clone());
+        images.ext("able.img", &tree, Version::Ext4, "");
+        images.good(&["cp", "-p", "able.img:/bin/ping", "pinged"]);
+        let mut value = [0; 32];
+        let kept = rustix::fs::getxattr(images.path("pinged"), "security.capability", &mut value).unwrap();
+        assert_eq!(value[..kept], capability);
+    } else {
+        eprintln!("skipped: owners and capabilities are root's to give");
+    }
+}
+
+#[test]
+fn a_full_disk_is_no_success() {
+    let images = Images::new();
+    let mut tree = empty();
+    add(&mut tree, "line", file("no newline"), 0o644);
+    images.ext("root.img", &tree, Version::Ext4, "");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xenbuild"));
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = command.args(["cat", "root.img:/line"]).current_dir(&images.folder).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(6));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot write to standard output"), "{output:?}");
 }
 
 #[test]
