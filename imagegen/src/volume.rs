@@ -236,6 +236,11 @@ pub trait Volume: Send + Sync {
     /// It is no folder, or damaged.
     fn entries(&self, directory: NodeId) -> Result<Vec<Entry>>;
 
+    /// Returns a number that a folder has under each of its names, for noticing that it was come to before.
+    fn folder_number(&self, directory: NodeId) -> NodeId {
+        directory
+    }
+
     /// Returns what a name in a folder stands for.
     ///
     /// # Errors

@@ -157,3 +157,43 @@ fn what_is_no_image_is_refused() {
     assert!(images.bad(2, &["ls", "zero"]).contains("is not a file"));
     assert!(images.bad(2, &["cat"]).contains("ADDRESS"));
 }
+
+#[test]
+fn what_claims_more_than_there_is_ends() {
+    let images = Images::new();
+    // A file whose second extent is its first again.
+    let mut tree = empty();
+    add(&mut tree, "big", file(vec![7; 3 << 20]), 0o644);
+    let path = images.ext("root.img", &tree, Version::Ext4, "");
+    let mut bytes = fs::read(&path).unwrap();
+    let name = bytes.windows(3).position(|bytes| bytes == b"big").unwrap();
+    let number = u32::from_le_bytes(bytes[name - 8..name - 4].try_into().unwrap()) as usize;
+    let table = u32::from_le_bytes(bytes[2048 + 8..2048 + 12].try_into().unwrap()) as usize * 1024;
+    let inode = table + (number - 1) * 256;
+    let first: [u8; 12] = bytes[inode + 52..inode + 64].try_into().unwrap();
+    let length = u16::from_le_bytes([first[4], first[5]]);
+    assert_eq!((bytes[inode + 42], length), (1, 3072));
+    bytes[inode + 42] = 2;
+    bytes[inode + 64..inode + 76].copy_from_slice(&first);
+    bytes[inode + 64..inode + 68].copy_from_slice(&u32::from(length).to_le_bytes());
+    bytes[inode + 4..inode + 8].copy_from_slice(&(6_u32 << 20).to_le_bytes());
+    fs::write(&path, bytes).unwrap();
+    assert!(images.bad(4, &["cp", "root.img:/big", "copy"]).contains("uses more blocks than the "));
+    assert!(!images.path("copy").exists());
+
+    // Two names of one folder, of FAT, where only the folder's first cluster tells.
+    let mut tree = empty();
+    add(&mut tree, "A/FILE", file("x"), 0o644);
+    add(&mut tree, "B/FILE", file("y"), 0o644);
+    let path = images.fat("boot.img", &tree, "");
+    let mut bytes = fs::read(&path).unwrap();
+    let entry = |name: &[u8; 12]| bytes.windows(12).position(|bytes| bytes == name).unwrap();
+    let (a, b) = (entry(b"A          \x10"), entry(b"B          \x10"));
+    bytes.copy_within(a + 26..a + 28, b + 26);
+    fs::write(&path, bytes).unwrap();
+    for arguments in [["ls", "-R", "boot.img"], ["du", "-s", "boot.img"]] {
+        let (code, out, err) = images.run(&arguments);
+        assert_eq!((code, err.lines().count()), (4, 1), "{out}{err}");
+        assert!(err.contains("boot.img:/B: ") && err.contains("is in itself, or in two folders"), "{err}");
+    }
+}

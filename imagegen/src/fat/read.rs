@@ -4,8 +4,9 @@ mod boot;
 mod chain;
 mod directory;
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::tree::{Extent, Metadata, Source, Timestamp};
 use crate::volume::{Entry, Kind, Node, NodeId, Result, Volume, VolumeError, corrupt, read_exact, sorted};
@@ -21,6 +22,11 @@ const ROOT: NodeId = NodeId(0);
 /// The most bytes of a name: 255 UTF-16 units, three bytes of UTF-8 each.
 const NAME_BYTES_MAX: usize = 255 * 3;
 
+/// How many folders' lengths are remembered.
+const LENGTHS_MAX: usize = 1 << 16;
+/// Marks a number that is a cluster's, and not the place of an entry.
+const CLUSTER_NUMBER: u64 = 1 << 63;
+
 /// A FAT file system, opened.
 #[derive(Clone)]
 pub struct Fat {
@@ -31,6 +37,8 @@ pub struct Fat {
 struct Inner {
     device: Arc<dyn Source>,
     boot: Boot,
+    /// How many clusters folders have, by the first: any number of entries may name the same one.
+    lengths: Mutex<HashMap<u32, Result<u64>>>,
 }
 
 impl Fat {
@@ -45,7 +53,7 @@ impl Fat {
     /// It has no boot sector that can be believed.
     pub fn open(device: Arc<dyn Source>) -> Result<Self> {
         let boot = Boot::read(&*device)?;
-        Ok(Fat { inner: Arc::new(Inner { device, boot }) })
+        Ok(Fat { inner: Arc::new(Inner { device, boot, lengths: Mutex::default() }) })
     }
 
     /// Returns what is in a folder.
@@ -65,6 +73,15 @@ impl Fat {
             0 => corrupt(entry_place(directory), "is a folder without a cluster"),
             cluster => directory::in_clusters(&self.inner, cluster),
         }
+    }
+
+    /// Returns the number of clusters of a folder.
+    fn folder_clusters(&self, first: u32) -> Result<u64> {
+        let mut lengths = self.inner.lengths.lock().unwrap_or_else(PoisonError::into_inner);
+        if lengths.len() >= LENGTHS_MAX {
+            lengths.clear();
+        }
+        lengths.entry(first).or_insert_with(|| chain::length(&self.inner, first)).clone()
     }
 
     /// Reads an entry.
@@ -114,7 +131,7 @@ impl Volume for Fat {
         let boot = &self.inner.boot;
         if id == ROOT {
             let size_bytes = match boot.root_cluster() {
-                Some(cluster) => chain::length(&self.inner, cluster)? * boot.cluster_bytes,
+                Some(cluster) => self.folder_clusters(cluster)? * boot.cluster_bytes,
                 None => boot.root_bytes,
             };
             let metadata = Metadata::root(0o755, Timestamp::default());
@@ -124,7 +141,7 @@ impl Volume for Fat {
         let record = self.record(id)?;
         let cluster = record.first_cluster(boot.width);
         let (kind, size_bytes, mode) = if record.is_directory() {
-            (Kind::Directory, chain::length(&self.inner, cluster)? * boot.cluster_bytes, 0o755)
+            (Kind::Directory, self.folder_clusters(cluster)? * boot.cluster_bytes, 0o755)
         } else {
             let size = u64::from(record.size());
             let content = Content { inner: self.inner.clone(), cluster, size, runs: OnceLock::new() };
@@ -148,6 +165,15 @@ impl Volume for Fat {
             ROOT => "the root folder".into(),
             id => format!("the folder of {}", entry_place(id)),
         })
+    }
+
+    /// A folder has as many places as entries name it, and one first cluster.
+    fn folder_number(&self, directory: NodeId) -> NodeId {
+        let first = match directory {
+            ROOT => self.inner.boot.root_cluster(),
+            id => self.record(id).ok().map(|record| record.first_cluster(self.inner.boot.width)),
+        };
+        first.map_or(directory, |first| NodeId(CLUSTER_NUMBER | u64::from(first)))
     }
 
     /// As every FAT driver does, takes `README.TXT` for `readme.txt`, unless there are both.

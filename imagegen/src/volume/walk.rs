@@ -72,7 +72,7 @@ impl<'a> Walk<'a> {
     fn step(&mut self, id: NodeId) -> Result<Step, VolumeError> {
         let node = self.volume.node(id)?;
         if node.kind.is_directory() {
-            if !self.seen.insert(id) {
+            if !self.seen.insert(self.volume.folder_number(id)) {
                 return corrupt("the folder", "is in itself, or in two folders");
             }
             self.next = Next::Enter(id);

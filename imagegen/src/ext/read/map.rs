@@ -30,7 +30,8 @@ pub(super) struct Run {
 
 /// Returns the runs of the first `blocks` blocks of a file, in ascending order.
 pub(super) fn runs(inner: &Inner, placed: &Placed, blocks: u64) -> Result<Vec<Run>> {
-    let mut map = Map { inner, number: placed.number, blocks, runs: Vec::new(), next: 0, seen: HashSet::new() };
+    let mut map =
+        Map { inner, number: placed.number, blocks, runs: Vec::new(), mapped: 0, next: 0, seen: HashSet::new() };
     if super::has_extents(placed.flags) {
         map.extents(&placed.block, None)?;
     } else {
@@ -44,6 +45,8 @@ struct Map<'a> {
     number: u32,
     blocks: u64,
     runs: Vec<Run>,
+    /// How many blocks they are: no more than there are, however often one is used.
+    mapped: u64,
     /// The first logical block that was not spoken of yet: entries ascend, so that no node can be used twice.
     next: u64,
     /// Indirect blocks that were read.
@@ -57,6 +60,12 @@ impl Map<'_> {
 
     fn push(&mut self, run: Run) -> Result<()> {
         self.inner.check_blocks(run.physical, run.length, || self.place())?;
+        self.mapped += run.length;
+        if self.mapped > self.inner.superblock.blocks {
+            let message =
+                format!("uses more blocks than the {} that the file system has", self.inner.superblock.blocks);
+            return corrupt(self.place(), message);
+        }
         let full = self.runs.len() >= RUNS_MAX;
         match self.runs.last_mut() {
             Some(last) if last.logical + last.length == run.logical && last.physical + last.length == run.physical => {

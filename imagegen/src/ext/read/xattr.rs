@@ -20,6 +20,9 @@ const DATA: &[u8] = b"data";
 /// The longest value (`XATTR_SIZE_MAX`).
 const VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// The most bytes of one file's values: many may lie in one inode, so that they take no room in the image.
+const VALUES_BYTES_MAX: usize = 1 << 20;
+
 /// An attribute as it is stored.
 struct Stored<'a> {
     space: u8,
@@ -95,7 +98,7 @@ fn inline_area(raw: &Raw) -> &[u8] {
 /// Reads the entries from `at` on; values count from the start of the area.
 fn stored<'a>(inner: &Arc<Inner>, raw: &Raw, area: &'a [u8], mut at: usize) -> Result<Vec<Stored<'a>>> {
     let wrong = |what: &'static str| corrupt(place(raw), what);
-    let mut found = Vec::new();
+    let (mut found, mut sum) = (Vec::new(), 0);
     while at + 4 <= area.len() && area[at..at + 4] != [0; 4] {
         let Some(entry) = area.get(at..at + ENTRY_HEAD) else { return wrong("has a truncated attribute") };
         let (name_length, space) = (usize::from(entry[0]), entry[1]);
@@ -105,6 +108,10 @@ fn stored<'a>(inner: &Arc<Inner>, raw: &Raw, area: &'a [u8], mut at: usize) -> R
         let (offset, value_inode, size) = (usize::from(u16_at(entry, 2)), u32_at(entry, 4), u32_at(entry, 8) as usize);
         if size > VALUE_BYTES_MAX {
             return wrong("has an attribute of more than 64 KiB");
+        }
+        sum += size;
+        if sum > VALUES_BYTES_MAX {
+            return wrong("has attributes of more than 1 MiB");
         }
         let value = if value_inode != 0 && inner.superblock.has_value_inodes() {
             value_of(inner, raw, value_inode, size)?
