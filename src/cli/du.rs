@@ -1,6 +1,7 @@
 //! `xenbuild du`.
 
 use std::ffi::OsString;
+use std::num::NonZero;
 use std::process::ExitCode;
 
 use serde_json::Map;
@@ -17,7 +18,7 @@ use crate::look::usage::{Used, usage};
 /// What counts are the bytes that files take of their file system, with its indirect blocks, without inodes. A file with
 /// several names counts once.
 #[derive(clap::Args)]
-#[command(after_long_help = ADDRESSES, after_help = "IMAGE[:PARTITION]:PATH is explained by --help.")]
+#[command(disable_help_flag = true, after_long_help = ADDRESSES, after_help = "IMAGE[:PARTITION]:PATH is explained by --help.")]
 pub struct Args {
     /// What to count, as IMAGE, IMAGE:PATH or IMAGE:PARTITION:PATH
     #[arg(value_name = "ADDRESS", required = true)]
@@ -28,9 +29,18 @@ pub struct Args {
     /// The total alone
     #[arg(short, long, conflicts_with = "all")]
     summarize: bool,
-    /// Exact numbers of bytes
+    /// The length of the content, as a number of bytes
     #[arg(short, long)]
     bytes: bool,
+    /// Numbers of pieces of this many bytes: 1 for bytes, 1024 for KiB
+    #[arg(short = 'B', long, value_name = "BYTES", conflicts_with = "bytes")]
+    block_size: Option<NonZero<u64>>,
+    /// Takes no effect: sizes are as people read them, unless -b or -B is given
+    #[arg(short = 'h', long = "human-readable", hide_short_help = true)]
+    _human_readable: bool,
+    /// Print help
+    #[arg(long = "help", action = clap::ArgAction::HelpLong)]
+    _help: Option<bool>,
     /// The length of the content, and not the room it takes
     #[arg(long)]
     apparent_size: bool,
@@ -57,8 +67,9 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
                 object.insert("content-bytes".into(), used.content_bytes.into());
                 return super::print(format_args!("{}\n", serde_json::Value::Object(object)));
             }
-            let bytes = if args.apparent_size { used.content_bytes } else { used.allocated_bytes };
-            let bytes = if args.bytes { bytes.to_string() } else { show_bytes(bytes) };
+            let bytes = if args.apparent_size || args.bytes { used.content_bytes } else { used.allocated_bytes };
+            let block_size = if args.bytes { Some(NonZero::<u64>::MIN) } else { args.block_size };
+            let bytes = block_size.map_or_else(|| show_bytes(bytes), |size| bytes.div_ceil(size.get()).to_string());
             let path = imagegen::volume::show(&path_of(&place.path, &used.path));
             super::print(format_args!("{bytes:>10}  {}\n", super::harmless(&path)))
         };

@@ -10,7 +10,7 @@ use super::progress::show_bytes;
 use super::{Global, MessageFormat};
 use crate::error::Result;
 use crate::look::list::{Block, Options, list};
-use crate::look::open::Disk;
+use crate::look::open::{Disk, Held};
 use crate::look::show::{facts_json, long, partition_json, row_json, table_facts};
 use crate::look::{Place, address};
 
@@ -18,7 +18,7 @@ use crate::look::{Place, address};
 ///
 /// Times are UTC, owners are numbers, names are sorted by their bytes. A link is followed, unless -l or -d is given.
 #[derive(clap::Args)]
-#[command(after_long_help = ADDRESSES, after_help = "IMAGE[:PARTITION]:PATH is explained by --help.")]
+#[command(disable_help_flag = true, after_long_help = ADDRESSES, after_help = "IMAGE[:PARTITION]:PATH is explained by --help.")]
 pub struct Args {
     /// What to list, as IMAGE, IMAGE:PARTITION, IMAGE:PATH or IMAGE:PARTITION:PATH
     #[arg(value_name = "ADDRESS", required = true)]
@@ -32,6 +32,15 @@ pub struct Args {
     /// A folder itself, and not what is in it
     #[arg(short, long)]
     directory: bool,
+    /// With -l: sizes as people read them
+    #[arg(short = 'h', long)]
+    human_readable: bool,
+    /// Takes no effect: all names are listed, one per line
+    #[arg(short = 'a', short_alias = '1', long = "all", hide_short_help = true)]
+    _all: bool,
+    /// Print help
+    #[arg(long = "help", action = clap::ArgAction::HelpLong)]
+    _help: Option<bool>,
     /// With extended attributes and flags, below each file; implies -l
     #[arg(short, long)]
     xattrs: bool,
@@ -43,14 +52,20 @@ pub struct Args {
 /// Runs the command.
 pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let json = args.json || global.message_format == MessageFormat::Json;
-    let options = Options { recursive: args.recursive, itself: args.directory };
+    let values = args.xattrs || json;
+    let options = Options { recursive: args.recursive, itself: args.directory, values };
     let detailed = args.long || args.xattrs;
     let mut words = Words::new(global);
     for (number, text) in args.addresses.iter().enumerate() {
         match address::resolve(text, !detailed && !args.directory)? {
-            Place::Disk(disk) => disk_lines(&disk, json)?,
+            Place::Disk(disk) => disk_lines(&disk, json, &mut words)?,
             Place::Data { name, source } => {
                 let size = source.size_bytes();
+                if json {
+                    let row = serde_json::json!({ "image": name, "type": "data", "size-bytes": size });
+                    super::print(format_args!("{row}\n"))?;
+                    continue;
+                }
                 super::print(format_args!("{}: {size} bytes of no known kind\n", super::harmless(&name)))?;
             }
             Place::File(place) => {
@@ -62,7 +77,7 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
                         let title = block.folder.as_ref().filter(|_| titles);
                         let title = title.map(|path| format!("{}:{}:\n", place.image, show(path))).unwrap_or_default();
                         let gap = if titles && !(first && number == 0) { "\n" } else { "" };
-                        format!("{gap}{title}{}", rows(&block, detailed, args.xattrs))
+                        format!("{gap}{title}{}", rows(&block, detailed, &args))
                     };
                     first = false;
                     super::print(format_args!("{}", super::harmless(&text)))
@@ -74,28 +89,47 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     Ok(words.verdict())
 }
 
-fn rows(block: &Block, detailed: bool, xattrs: bool) -> String {
+fn rows(block: &Block, detailed: bool, args: &Args) -> String {
     if detailed {
-        return long(&block.rows, xattrs);
+        let size: fn(u64) -> String = if args.human_readable { show_bytes } else { |bytes| bytes.to_string() };
+        return long(&block.rows, args.xattrs, size);
     }
     block.rows.iter().map(|row| show(&row.name) + "\n").collect()
 }
 
 /// Shows a disk's table, and what its partitions hold.
-fn disk_lines(disk: &Disk, json: bool) -> Result<()> {
+fn disk_lines(disk: &Disk, json: bool, words: &mut Words) -> Result<()> {
     let table = &disk.table;
-    let volumes: Vec<_> = table.partitions.iter().map(|partition| (partition, disk.volume(partition))).collect();
+    let size = disk.source.size_bytes();
+    if table.end_bytes > size {
+        words.warn(&format!("{}: the disk of its table has {} bytes, the image {size}", disk.name, table.end_bytes));
+    }
+    let mut volumes = Vec::new();
+    for partition in &table.partitions {
+        // What it holds, its label, and whether that could be read.
+        let (holds, label) = match disk.held(partition) {
+            Held::Volume(volume) => (volume.format().into(), volume.label()),
+            Held::Archive(format) => (format.into(), String::new()),
+            Held::Packed(packed) => (packed.to_string(), String::new()),
+            Held::Damaged(error) => {
+                words.fail(&error);
+                ("damaged".to_string(), String::new())
+            }
+            Held::Nothing => (String::new(), String::new()),
+        };
+        volumes.push((partition, holds, label));
+    }
     if json {
         let mut text = format!("{}\n", facts_json(table_facts(table)));
-        for (partition, volume) in volumes {
-            let (format, label) = volume.map(|volume| (volume.format(), volume.label())).unzip();
-            text += &format!("{}\n", partition_json(partition, format, &label.unwrap_or_default()));
+        for (partition, holds, label) in volumes {
+            let format = Some(&*holds).filter(|holds| !holds.is_empty());
+            text += &format!("{}\n", partition_json(partition, format, &label));
         }
         return super::print(format_args!("{text}"));
     }
     let rows: Vec<[String; 5]> = volumes
         .iter()
-        .map(|(partition, volume)| {
+        .map(|(partition, holds, label)| {
             let range = &partition.range;
             let purpose = partition.purpose().map_or_else(
                 || match (partition.kind.guid, partition.kind.code) {
@@ -104,14 +138,15 @@ fn disk_lines(disk: &Disk, json: bool) -> Result<()> {
                 },
                 String::from,
             );
-            let holds = volume.as_ref().map(|volume| match volume.label() {
-                label if label.is_empty() => volume.format().to_string(),
-                label => format!("{} {label:?}", volume.format()),
-            });
+            let holds = match (&**holds, &**label) {
+                ("", _) => "-".into(),
+                (holds, "") => holds.to_string(),
+                (holds, label) => format!("{holds} {label:?}"),
+            };
             let name = if partition.name.is_empty() { String::new() } else { format!(" {:?}", partition.name) };
             let size = show_bytes(range.end - range.start);
             let number = partition.number.to_string();
-            [number, range.start.to_string(), size, holds.unwrap_or("-".into()), format!("{purpose}{name}")]
+            [number, range.start.to_string(), size, holds, format!("{purpose}{name}")]
         })
         .collect();
     let head = ["#", "start", "size", "holds", "type and name"].map(String::from);

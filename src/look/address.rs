@@ -72,8 +72,7 @@ fn host_part(text: &OsStr) -> Result<(PathBuf, &[u8])> {
 /// Chooses the partition that a text of `:PARTITION...` names; where it names none, the only one with files in it.
 fn in_disk(disk: &Disk, rest: &[u8]) -> Result<((String, Arc<dyn Source>), Vec<u8>)> {
     if rest.starts_with(b":/") {
-        let with_files: Vec<_> =
-            disk.table.partitions.iter().filter(|partition| disk.volume(partition).is_some()).collect();
+        let with_files = disk.with_files();
         let [only] = with_files[..] else {
             let message = format!("{} has {} partitions with files: say which", disk.name, with_files.len());
             return Err(Error::new(Kind::Usage, message).hint(format!(

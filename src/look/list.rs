@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use imagegen::volume::{Node, NodeId, Volume, VolumeError, show};
+use imagegen::volume::{Kind, Node, NodeId, Volume, VolumeError, show};
 
 use super::FilePlace;
 use super::show::Row;
@@ -15,7 +15,12 @@ pub struct Options {
     pub recursive: bool,
     /// A folder itself, and not what is in it.
     pub itself: bool,
+    /// With the values of extended attributes; without, only whether there are any.
+    pub values: bool,
 }
+
+/// What rows of one folder may hold beside names: link targets and attributes. Any number of names may lead to one file.
+const HELD_BYTES_MAX: usize = 128 << 20;
 
 /// Something to show at once: the names of a folder, or one file.
 pub struct Block {
@@ -46,11 +51,11 @@ pub fn list(
     }
     let (mut todo, mut seen) = (vec![(place.path.clone(), place.id)], HashSet::new());
     while let Some((path, id)) = todo.pop() {
-        if !seen.insert(id) {
+        if !seen.insert(volume.folder_number(id)) {
             complain(format!("{}:{}: the folder is in itself, or in two folders", place.image, show(&path)));
             continue;
         }
-        let rows = match rows(volume, &path, id) {
+        let rows = match rows(volume, &path, id, options.values) {
             Ok(rows) => rows,
             Err(error) => {
                 complain(format!("{}:{}: {error}", place.image, show(&path)));
@@ -73,11 +78,26 @@ pub fn list(
     Ok(())
 }
 
-fn rows(volume: &dyn Volume, path: &[u8], id: NodeId) -> Result<Vec<(Row, NodeId)>, VolumeError> {
+fn rows(volume: &dyn Volume, path: &[u8], id: NodeId, values: bool) -> Result<Vec<(Row, NodeId)>, VolumeError> {
     let slash: &[u8] = if path.ends_with(b"/") { b"" } else { b"/" };
+    let mut held = 0;
     let row = |entry: imagegen::volume::Entry| {
         let path = [path, slash, &entry.name].concat();
-        (Row { name: entry.name.into(), path, node: volume.node(entry.id) }, entry.id)
+        let mut node = volume.node(entry.id);
+        if let Ok(found) = &mut node {
+            if !values && let Some((name, _)) = found.metadata.xattrs.pop_first() {
+                found.metadata.xattrs = [(name, Vec::new())].into();
+            }
+            held += found.metadata.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+            if let Kind::Symlink(target) = &found.kind {
+                held += target.len();
+            }
+            if held > HELD_BYTES_MAX {
+                let message = "in a folder whose links and attributes together take more than 128 MiB";
+                node = Err(VolumeError::Unsupported(message.into()));
+            }
+        }
+        (Row { name: entry.name.into(), path, node }, entry.id)
     };
     Ok(volume.entries(id)?.into_iter().map(row).collect())
 }

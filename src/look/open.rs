@@ -65,15 +65,25 @@ impl Disk {
         Arc::new(Window::new(self.source.clone(), partition.range.start, length))
     }
 
-    /// Returns the volume in a partition, if there is one in it that can be read.
-    pub fn volume(&self, partition: &Partition) -> Option<Arc<dyn Volume>> {
+    /// Says what is in a partition, as far as its beginning tells: nothing is unpacked.
+    pub fn held(&self, partition: &Partition) -> Held {
         if partition.is_extended() {
-            return None;
+            return Held::Nothing;
         }
-        match identify("", &self.partition(partition)) {
-            Ok(Thing::Volume(volume, _)) => Some(volume),
-            _ => None,
+        glance(&format!("{}:{}", self.name, partition.number), &self.partition(partition)).unwrap_or_else(Held::Damaged)
+    }
+
+    /// Returns the partitions that files can be in: where there is none, those that have to be unpacked to know.
+    pub fn with_files(&self) -> Vec<&Partition> {
+        let (mut sure, mut packed) = (Vec::new(), Vec::new());
+        for partition in &self.table.partitions {
+            match self.held(partition) {
+                Held::Volume(_) | Held::Archive(_) => sure.push(partition),
+                Held::Packed(_) => packed.push(partition),
+                Held::Damaged(_) | Held::Nothing => {}
+            }
         }
+        if sure.is_empty() { packed } else { sure }
     }
 
     /// Finds a partition by its number, by the name that a GPT gives it, or by the label of its file system.
@@ -89,7 +99,7 @@ impl Disk {
         }
         let named: Vec<&Partition> = partitions.iter().filter(|partition| partition.name == wanted).collect();
         let labelled = || {
-            let has_label = |partition: &&Partition| self.volume(partition).is_some_and(|v| v.label() == wanted);
+            let has_label = |partition: &&Partition| matches!(self.held(partition), Held::Volume(volume) if volume.label() == wanted);
             partitions.iter().filter(has_label).collect::<Vec<&Partition>>()
         };
         let found = if named.is_empty() && !wanted.is_empty() { labelled() } else { named };
@@ -114,6 +124,20 @@ impl Disk {
         let list: Vec<String> = self.table.partitions.iter().map(one).collect();
         if list.is_empty() { "there are no partitions".into() } else { format!("partitions are {}", list.join(", ")) }
     }
+}
+
+/// What a partition holds, as far as its beginning tells.
+pub enum Held {
+    /// A file system.
+    Volume(Arc<dyn Volume>),
+    /// An archive of this format.
+    Archive(&'static str),
+    /// Something that is compressed, as this.
+    Packed(Compression),
+    /// A file system that cannot be read.
+    Damaged(Error),
+    /// Nothing that is known.
+    Nothing,
 }
 
 /// Opens a file of the host, and says what it is.
@@ -151,26 +175,59 @@ pub fn host_folder(path: &Path) -> Result<Arc<dyn Volume>> {
 /// They cannot be read, or begin like an image and go on otherwise.
 pub fn identify(name: &str, source: &Arc<dyn Source>) -> Result<Thing> {
     let failed = |error| super::read_fault(name, error);
-    let mut head = vec![0; source.size_bytes().min(HEAD_BYTES as u64) as usize];
-    source.read_at(0, &mut head).map_err(failed)?;
+    let head = head(source).map_err(failed)?;
     if Compression::detect(&head) != Compression::Plain {
         let file = decompressed(source).map_err(|error| unpack_fault(name, error))?;
         let inner: Arc<dyn Source> = Arc::new(HostFile::new(file).map_err(failed)?);
         // Not again: of what is in it, only the bytes count.
-        let mut head = vec![0; inner.size_bytes().min(HEAD_BYTES as u64) as usize];
-        inner.read_at(0, &mut head).map_err(failed)?;
-        return plain(name, &inner, &head);
+        return plain(name, &inner, &self::head(&inner).map_err(failed)?);
     }
     plain(name, source, &head)
 }
 
-fn plain(name: &str, source: &Arc<dyn Source>, head: &[u8]) -> Result<Thing> {
-    let read = match head {
-        [b'0', b'7', b'0', b'7', b'0', b'1' | b'2', ..] => Some(("cpio", cpio::read_into as Read)),
-        _ if is_tar(head) => Some(("tar", tar::read_into as Read)),
+/// Reads what tells what something is.
+fn head(source: &Arc<dyn Source>) -> std::io::Result<Vec<u8>> {
+    let mut head = vec![0; source.size_bytes().min(HEAD_BYTES as u64) as usize];
+    source.read_at(0, &mut head)?;
+    Ok(head)
+}
+
+/// Says what a partition holds.
+fn glance(name: &str, source: &Arc<dyn Source>) -> Result<Held> {
+    let head = head(source).map_err(|error| super::read_fault(name, error))?;
+    Ok(match Compression::detect(&head) {
+        Compression::Plain => match (archive(&head), file_system(name, source)?) {
+            (Some((format, _)), _) => Held::Archive(format),
+            (None, Some(volume)) => Held::Volume(volume),
+            (None, None) => Held::Nothing,
+        },
+        packed => Held::Packed(packed),
+    })
+}
+
+/// Says which archive begins so, and how it is read.
+fn archive(head: &[u8]) -> Option<(&'static str, Read)> {
+    match head {
+        [b'0', b'7', b'0', b'7', b'0', b'1' | b'2', ..] => Some(("cpio", cpio::read_into)),
+        _ if is_tar(head) => Some(("tar", tar::read_into)),
         _ => None,
-    };
-    if let Some((format, read)) = read {
+    }
+}
+
+/// Opens a file system, if there is one.
+fn file_system(name: &str, source: &Arc<dyn Source>) -> Result<Option<Arc<dyn Volume>>> {
+    let fault = |error: VolumeError| super::fault(name, error);
+    if Ext::is_here(&**source) {
+        return Ok(Some(Arc::new(Ext::open(source.clone()).map_err(fault)?)));
+    }
+    if Fat::is_here(&**source) {
+        return Ok(Some(Arc::new(Fat::open(source.clone()).map_err(fault)?)));
+    }
+    Ok(None)
+}
+
+fn plain(name: &str, source: &Arc<dyn Source>, head: &[u8]) -> Result<Thing> {
+    if let Some((format, read)) = archive(head) {
         let file = as_file(source).map_err(|error| super::read_fault(name, error))?;
         let mut tree = empty();
         read(&mut tree, &file, &ReadOptions::default()).map_err(|error| archive_fault(name, error))?;
@@ -180,12 +237,8 @@ fn plain(name: &str, source: &Arc<dyn Source>, head: &[u8]) -> Result<Thing> {
     if let Ok(Some(table)) = table {
         return Ok(Thing::Disk(Disk { name: name.into(), table, source: source.clone() }));
     }
-    let fault = |error: VolumeError| super::fault(name, error);
-    if Ext::is_here(&**source) {
-        return Ok(Thing::Volume(Arc::new(Ext::open(source.clone()).map_err(fault)?), source.clone()));
-    }
-    if Fat::is_here(&**source) {
-        return Ok(Thing::Volume(Arc::new(Fat::open(source.clone()).map_err(fault)?), source.clone()));
+    if let Some(volume) = file_system(name, source)? {
+        return Ok(Thing::Volume(volume, source.clone()));
     }
     match table {
         Err(TableError::Corrupt(reason)) => Err(Error::new(Kind::Input, format!("{name}: {reason}"))),

@@ -63,20 +63,21 @@ pub fn value(bytes: &[u8]) -> String {
     }
 }
 
-/// Writes rows in columns: mode, links, owner, group, size or device, time, name. With `xattrs`, attributes stand below.
-pub fn long(rows: &[Row], xattrs: bool) -> String {
+/// Writes rows in columns: mode, links, owner, group, size (as `size` writes it) or device, time, name. With `xattrs`,
+/// attributes stand below.
+pub fn long(rows: &[Row], xattrs: bool, size: fn(u64) -> String) -> String {
     let cells = |row: &Row| match &row.node {
         Err(_) => ["?".repeat(10), "?".into(), "?".into(), "?".into(), "?".into(), "?".into()],
         Ok(node) => {
-            let size = match node.kind {
+            let size_or_device = match node.kind {
                 Kind::CharacterDevice { major, minor } | Kind::BlockDevice { major, minor } => {
                     format!("{major}, {minor}")
                 }
-                _ => node.size_bytes.to_string(),
+                _ => size(node.size_bytes),
             };
             let metadata = &node.metadata;
             let (uid, gid) = (metadata.uid.to_string(), metadata.gid.to_string());
-            [mode(node), node.links.to_string(), uid, gid, size, time(metadata.mtime)]
+            [mode(node), node.links.to_string(), uid, gid, size_or_device, time(metadata.mtime)]
         }
     };
     let table: Vec<[String; 6]> = rows.iter().map(cells).collect();
@@ -230,7 +231,7 @@ mod tests {
         link.metadata.xattrs.insert(b"user.raw".to_vec(), vec![1, 2]);
         let device = node(Kind::CharacterDevice { major: 5, minor: 1 }, 0o600);
         let row = |name: &[u8], node| Row { name: name.to_vec(), path: name.to_vec(), node };
-        let text = long(&[row(b"l\xff", Ok(link)), row(b"console", Ok(device))], true);
+        let text = long(&[row(b"l\xff", Ok(link)), row(b"console", Ok(device))], true, |bytes| bytes.to_string());
         let expected = "lrwxrwxrwx+ 1 0 0    7 2023-11-14 22:13:20 l\\xff -> a\\u{1b}b\n    security.selinux=\"ctx\"\n    user.raw=0x0102\n\
                         crw-------  1 0 0 5, 1 2023-11-14 22:13:20 console\n";
         assert_eq!(text, expected);

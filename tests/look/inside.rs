@@ -31,6 +31,7 @@ fn every_format_is_listed() {
         let bin = "-rwxr-xr-x+ 1 3 70000    4 2023-11-14 22:13:20 ping\n    security.capability=0x01000002\n\
                    -rwsr-xr-x  2 0     0 5000 2023-11-14 22:13:20 su\n-rwsr-xr-x  2 0     0 5000 2023-11-14 22:13:20 sudo\n";
         assert_eq!(images.good(&["ls", "-x", "root.img:/bin"]), bin);
+        assert_eq!(images.good(&["ls", "-lah1", "root.img:/bin/su"]).split_whitespace().nth(5), Some("KiB"));
         assert_eq!(images.good(&["ls", "-l", "root.img:/dev"]), "crw-------  1 0 0 5, 1 2023-11-14 22:13:20 console\n");
         assert_eq!(images.good(&["ls", "root.img:/sbin"]), "ping\nsu\nsudo\n");
         assert_eq!(
@@ -198,7 +199,7 @@ fn a_full_disk_is_no_success() {
 fn room_is_counted_once() {
     let images = Images::new();
     images.ext("root.img", &root(), Version::Ext4, "");
-    let text = images.good(&["du", "-b", "root.img"]);
+    let text = images.good(&["du", "-B1", "root.img"]);
     let number = |path: &str| -> u64 {
         let line = text.lines().find(|line| line.ends_with(&format!("  {path}"))).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
@@ -207,6 +208,8 @@ fn room_is_counted_once() {
     assert_eq!((number("/bin"), number("/etc")), (1024 + 5 * 1024 + 1024, 3 * 1024));
     assert_eq!(number("/"), 1024 + number("/bin") + number("/etc") + 2 * 1024 + 12 * 1024);
     assert_eq!(images.good(&["du", "-s", "--apparent-size", "-b", "root.img:/bin"]), "      5004  /bin\n");
+    assert_eq!(images.good(&["du", "-sb", "root.img:/bin"]), "      5004  /bin\n");
+    assert_eq!(images.good(&["du", "-sh", "root.img:/etc"]), images.good(&["du", "-s", "root.img:/etc"]));
     let json: Value = serde_json::from_str(&images.good(&["du", "-s", "--json", "root.img:/etc"])).unwrap();
     assert_eq!((&json["path"], &json["allocated-bytes"]), (&"/etc".into(), &3072.into()));
 }
@@ -223,4 +226,31 @@ fn json_says_everything() {
     assert_eq!((&ping["mode"], &ping["uid"], &ping["gid"]), (&"0755".into(), &3.into(), &70_000.into()));
     assert_eq!(ping["mtime"], "2023-11-14T22:13:20Z");
     assert_eq!((&find("/dev/console")["major"], &find("/sbin")["target"]), (&5.into(), &"bin".into()));
+}
+
+#[test]
+fn a_disk_is_listed_by_the_beginnings_of_its_partitions() {
+    let images = Images::new();
+    let root = images.ext("root.img", &root(), Version::Ext4, "rootfs");
+    let mut bytes = fs::read(&root).unwrap();
+    // Blocks of 2^200 KiB; and a stream that breaks off behind its first bytes.
+    bytes[1024 + 24] = 200;
+    fs::write(images.path("bad.img"), bytes).unwrap();
+    fs::write(images.path("data.gz"), &gzip(&images)[..40]).unwrap();
+    let (bad, packed) = (images.path("bad.img"), images.path("data.gz"));
+    let parts: [(&str, &str, &Path); 3] = [("a", "linux", &root), ("b", "linux", &bad), ("c", "linux", &packed)];
+    let disk = images.disk("sd.img", Scheme::Gpt, &parts);
+    let (code, out, err) = images.run(&["ls", "sd.img"]);
+    let holds: Vec<&str> = out.lines().skip(2).map(|line| line.split_whitespace().nth(4).unwrap()).collect();
+    assert_eq!((code, &*holds), (4, &["ext4", "damaged", "gzip"][..]), "{out}");
+    assert!(err.starts_with("error: sd.img:2: ") && err.lines().count() == 1, "{err}");
+    assert_eq!(images.good(&["cat", "sd.img:/etc/hostname"]), "dom0\n");
+    // Cut off: the table says more.
+    let length = disk.metadata().unwrap().len();
+    fs::File::options().write(true).open(&disk).unwrap().set_len(length - (1 << 20)).unwrap();
+    let (_, _, err) = images.run(&["ls", "sd.img"]);
+    assert!(err.contains(&format!("the image {}", length - (1 << 20))), "{err}");
+    fs::write(images.path("text"), "just text").unwrap();
+    let row: Value = serde_json::from_str(&images.good(&["ls", "--json", "text"])).unwrap();
+    assert_eq!((&row["type"], &row["size-bytes"]), (&"data".into(), &9.into()));
 }
