@@ -119,6 +119,8 @@ fn formats_are_compared_in_what_both_keep() {
     assert_eq!(files(&["diff", "a.cpio", "a.img"]), [""; 0]);
     images.run(&["cp", "-r", "a.img:/etc", "etc"]);
     assert_eq!(images.good(&["diff", "a.img:/etc", "etc"]), "");
+    let (_, out, _) = images.run(&["diff", "a.img:/etc/hostname", "a.img:/etc/passwd"]);
+    assert!(out.starts_with("a.img:/etc/hostname -> a.img:/etc/passwd: content: "), "{out}");
     fs::write(images.path("etc/hostname"), "domU\n").unwrap();
     assert_eq!(images.run(&["diff", "etc", "a.img:/etc"]).1, "/hostname: content: differs from byte 3 on\n");
 }

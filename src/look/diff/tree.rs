@@ -64,7 +64,10 @@ impl Differ<'_> {
 
     pub(super) fn trees_at(&mut self, address: &str, a: &FilePlace, b: &FilePlace, depth: usize) -> Result<()> {
         let kept = Kept::by(a.volume.format(), b.volume.format());
-        let mut pair = Pair { volumes: [&*a.volume, &*b.volume], kept, depth, seen: [HashSet::new(), HashSet::new()] };
+        let start = [a, b].map(FilePlace::address);
+        let start = if start[0] == start[1] { start[0].clone() } else { start.join(" -> ") };
+        let mut pair =
+            Pair { start, volumes: [&*a.volume, &*b.volume], kept, depth, seen: [HashSet::new(), HashSet::new()] };
         // The colon stands between an image and a path in it.
         let prefix = if address.is_empty() { String::new() } else { format!("{address}:") };
         let mut todo = vec![(Vec::new(), [a.id, b.id])];
@@ -83,10 +86,13 @@ impl Differ<'_> {
         pair: &mut Pair<'_>,
         todo: &mut Vec<(Vec<u8>, [NodeId; 2])>,
     ) -> Result<()> {
-        let address = format!("{prefix}/{}", show(path));
+        let mut address = format!("{prefix}/{}", show(path));
         let Some([a, b]) = self.both(&address, [0, 1].map(|side: usize| pair.volumes[side].node(ids[side]))) else {
             return Ok(());
         };
+        if path.is_empty() && !(a.kind.is_directory() && b.kind.is_directory()) {
+            address.clone_from(&pair.start);
+        }
         if std::mem::discriminant(&a.kind) != std::mem::discriminant(&b.kind) {
             let (a, b) = (Some(a.kind.name().into()), Some(b.kind.name().into()));
             return self.report(&address, What::Value { name: "type".into(), a, b });
@@ -189,7 +195,7 @@ impl Differ<'_> {
     ) -> Result<()> {
         let address = format!("{prefix}/{}", show(path));
         for (side, name) in ["the first's", "the second's"].iter().enumerate() {
-            if !pair.seen[side].insert(ids[side]) || path.len() > PATH_BYTES_MAX {
+            if !pair.seen[side].insert(pair.volumes[side].folder_number(ids[side])) || path.len() > PATH_BYTES_MAX {
                 self.watch
                     .unreadable(format!("{name} {address}: the folder is in itself, or in two folders, or too deep"));
                 return Ok(());
@@ -237,6 +243,8 @@ fn is_record(name: &[u8]) -> bool {
 
 /// Two trees while they are compared.
 struct Pair<'a> {
+    /// The addresses that were given.
+    start: String,
     volumes: [&'a dyn Volume; 2],
     kept: Kept,
     depth: usize,
