@@ -130,6 +130,15 @@ pub struct Entry {
     pub id: NodeId,
 }
 
+/// The names in a folder.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// In byte order, each once.
+    pub entries: Vec<Entry>,
+    /// What stands there and cannot be a name: what is beside it can still be read.
+    pub refused: Vec<VolumeError>,
+}
+
 /// Why something in a volume cannot be read.
 #[derive(Clone, Debug)]
 pub enum VolumeError {
@@ -230,11 +239,11 @@ pub trait Volume: Send + Sync {
     /// There is no such number, or what it stands for cannot be believed.
     fn node(&self, id: NodeId) -> Result<Node>;
 
-    /// Returns a folder's names in byte order, each once.
+    /// Returns a folder's names.
     ///
     /// # Errors
     /// It is no folder, or damaged.
-    fn entries(&self, directory: NodeId) -> Result<Vec<Entry>>;
+    fn entries(&self, directory: NodeId) -> Result<Names>;
 
     /// Returns a number that a folder has under each of its names, for noticing that it was come to before.
     fn folder_number(&self, directory: NodeId) -> NodeId {
@@ -246,7 +255,7 @@ pub trait Volume: Send + Sync {
     /// # Errors
     /// As [`entries`](Volume::entries).
     fn child(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>> {
-        let entries = self.entries(directory)?;
+        let Names { entries, .. } = self.entries(directory)?;
         let found = entries.binary_search_by(|entry| (*entry.name).cmp(name));
         Ok(found.ok().map(|index| entries[index].id))
     }
@@ -318,24 +327,38 @@ pub fn show(path: &[u8]) -> String {
     text
 }
 
-/// Puts a folder's names in order.
-///
-/// # Errors
-/// A name that no file can have, or that two files have.
-pub(crate) fn sorted(mut entries: Vec<Entry>, name_bytes_max: usize, place: impl Fn() -> String) -> Result<Vec<Entry>> {
+/// Puts a folder's names in order. Those that no file can have are refused, and the later of two that are the same.
+pub(crate) fn sorted(mut entries: Vec<Entry>, name_bytes_max: usize, place: impl Fn() -> String) -> Names {
     entries.sort_unstable();
-    for entry in &entries {
+    let (mut names, mut refused) = (Vec::<Entry>::with_capacity(entries.len()), Vec::new());
+    let mut uncounted = 0;
+    for entry in entries {
         let name = &*entry.name;
         let bad = name.is_empty() || name == b"." || name == b".." || name.len() > name_bytes_max;
-        if bad || name.contains(&b'/') || name.contains(&0) {
-            return corrupt(place(), format!("holds the name `{}`, which no file can have", show(name)));
+        let reason = if bad || name.contains(&b'/') || name.contains(&0) {
+            ", which no file can have"
+        } else if names.last().is_some_and(|last| last.name == entry.name) {
+            " twice"
+        } else {
+            names.push(entry);
+            continue;
+        };
+        if refused.len() >= REFUSED_MAX {
+            uncounted += 1;
+            continue;
         }
+        let reason = format!("holds the name `{}`{reason}", show(name)).into();
+        refused.push(VolumeError::Corrupt { place: place(), reason });
     }
-    if let Some(pair) = entries.windows(2).find(|pair| pair[0].name == pair[1].name) {
-        return corrupt(place(), format!("holds the name `{}` twice", show(&pair[0].name)));
+    if uncounted > 0 {
+        let reason = format!("holds {uncounted} more names that cannot be taken").into();
+        refused.push(VolumeError::Corrupt { place: place(), reason });
     }
-    Ok(entries)
+    Names { entries: names, refused }
 }
+
+/// How many names of a folder are refused one by one.
+const REFUSED_MAX: usize = 100;
 
 /// The most bytes of a name in formats that count bytes.
 pub(crate) const NAME_BYTES_MAX: usize = NAME_MAX;

@@ -55,13 +55,16 @@ pub fn list(
             complain(format!("{}:{}: the folder is in itself, or in two folders", place.image, show(&path)));
             continue;
         }
-        let rows = match rows(volume, &path, id, options.values) {
+        let (rows, refused) = match rows(volume, &path, id, options.values) {
             Ok(rows) => rows,
             Err(error) => {
                 complain(format!("{}:{}: {error}", place.image, show(&path)));
                 continue;
             }
         };
+        for error in refused {
+            complain(format!("{}:{}: {error}", place.image, show(&path)));
+        }
         for (row, _) in &rows {
             if let Err(error) = &row.node {
                 complain(format!("{}:{}: {error}", place.image, show(&row.path)));
@@ -78,7 +81,10 @@ pub fn list(
     Ok(())
 }
 
-fn rows(volume: &dyn Volume, path: &[u8], id: NodeId, values: bool) -> Result<Vec<(Row, NodeId)>, VolumeError> {
+/// What is in a folder, with the number of each, and what could not be taken for a name there.
+type Rows = (Vec<(Row, NodeId)>, Vec<VolumeError>);
+
+fn rows(volume: &dyn Volume, path: &[u8], id: NodeId, values: bool) -> Result<Rows, VolumeError> {
     let slash: &[u8] = if path.ends_with(b"/") { b"" } else { b"/" };
     let mut held = 0;
     let row = |entry: imagegen::volume::Entry| {
@@ -99,5 +105,6 @@ fn rows(volume: &dyn Volume, path: &[u8], id: NodeId, values: bool) -> Result<Ve
         }
         (Row { name: entry.name.into(), path, node }, entry.id)
     };
-    Ok(volume.entries(id)?.into_iter().map(row).collect())
+    let names = volume.entries(id)?;
+    Ok((names.entries.into_iter().map(row).collect(), names.refused))
 }

@@ -197,3 +197,29 @@ fn what_claims_more_than_there_is_ends() {
         assert!(err.contains("boot.img:/B: ") && err.contains("is in itself, or in two folders"), "{err}");
     }
 }
+
+#[test]
+fn one_bad_name_hides_no_other() {
+    let images = Images::new();
+    let mut tree = empty();
+    add(&mut tree, "in/good", file("x"), 0o644);
+    add(&mut tree, "in/evil", file("x"), 0o644);
+    add(&mut tree, "in/twin", file("x"), 0o644);
+    add(&mut tree, "in/twix", file("x"), 0o644);
+    let path = images.ext("root.img", &tree, Version::Ext2, "");
+    let mut bytes = fs::read(&path).unwrap();
+    for (name, other) in [(b"evil", b"../x"), (b"twix", b"twin")] {
+        let at = bytes.windows(4).position(|window| window == name).unwrap();
+        bytes[at..at + 4].copy_from_slice(other);
+    }
+    fs::write(&path, bytes).unwrap();
+    let (code, out, err) = images.run(&["ls", "root.img:/in"]);
+    assert_eq!((code, &*out), (4, "good\ntwin\n"), "{err}");
+    assert!(err.contains("holds the name `../x`, which no file can have"), "{err}");
+    assert!(err.contains("holds the name `twin` twice") && err.lines().count() == 2, "{err}");
+    assert!(images.bad(4, &["cp", "-r", "root.img:/in", "to"]).contains("`../x`"));
+    let mut names: Vec<_> = fs::read_dir(images.path("to")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    names.sort();
+    assert_eq!(names, ["good", "twin"]);
+    assert_eq!(images.run(&["diff", "root.img:/in", "to"]).0, 4);
+}

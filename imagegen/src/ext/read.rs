@@ -13,7 +13,7 @@ mod xattr;
 use std::sync::Arc;
 
 use crate::tree::{Metadata, Source};
-use crate::volume::{Entry, Kind, Node, NodeId, Result, Volume, VolumeError, corrupt, read_error, read_exact};
+use crate::volume::{Kind, Names, Node, NodeId, Result, Volume, VolumeError, corrupt, read_error, read_exact};
 use content::{Content, Placed};
 use inode::{FLAG_ENCRYPT, FLAG_INLINE, Raw};
 use superblock::Superblock;
@@ -196,7 +196,7 @@ impl Volume for Ext {
         Ok(Node { kind, metadata, size_bytes, allocated_bytes, links: raw.links().into(), flags: raw.flag_letters() })
     }
 
-    fn entries(&self, directory: NodeId) -> Result<Vec<Entry>> {
+    fn entries(&self, directory: NodeId) -> Result<Names> {
         let raw = self.inner.inode(directory.0)?;
         if !raw.is_directory() {
             return corrupt(format!("inode {}", raw.number), "is no folder");

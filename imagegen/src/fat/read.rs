@@ -9,7 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::tree::{Extent, Metadata, Source, Timestamp};
-use crate::volume::{Entry, Kind, Node, NodeId, Result, Volume, VolumeError, corrupt, read_exact, sorted};
+use crate::volume::{Entry, Kind, Names, Node, NodeId, Result, Volume, VolumeError, corrupt, read_exact, sorted};
 use boot::Boot;
 use chain::Run;
 use directory::{Found, Record};
@@ -158,13 +158,13 @@ impl Volume for Fat {
         })
     }
 
-    fn entries(&self, directory: NodeId) -> Result<Vec<Entry>> {
+    fn entries(&self, directory: NodeId) -> Result<Names> {
         let found = self.read(directory)?.into_iter().filter(|found| !found.is_label);
         let entries = found.map(|found| Entry { name: found.name.into_bytes().into(), id: NodeId(found.position) });
-        sorted(entries.collect(), NAME_BYTES_MAX, || match directory {
+        Ok(sorted(entries.collect(), NAME_BYTES_MAX, || match directory {
             ROOT => "the root folder".into(),
             id => format!("the folder of {}", entry_place(id)),
-        })
+        }))
     }
 
     /// A folder has as many places as entries name it, and one first cluster.
@@ -178,7 +178,7 @@ impl Volume for Fat {
 
     /// As every FAT driver does, takes `README.TXT` for `readme.txt`, unless there are both.
     fn child(&self, directory: NodeId, name: &[u8]) -> Result<Option<NodeId>> {
-        let entries = self.entries(directory)?;
+        let Names { entries, .. } = self.entries(directory)?;
         if let Ok(index) = entries.binary_search_by(|entry| (*entry.name).cmp(name)) {
             return Ok(Some(entries[index].id));
         }

@@ -1,6 +1,6 @@
 //! Archives, and folders of the host, as volumes: a [`Tree`] that was read before.
 
-use super::{Entry, Kind, Node, NodeId, Result, Volume, VolumeError, corrupt, show};
+use super::{Entry, Kind, Names, Node, NodeId, Result, Volume, VolumeError, corrupt, show};
 use crate::tree::{Kind as TreeKind, Tree};
 
 /// A tree as a volume.
@@ -65,11 +65,12 @@ impl Volume for Archive {
         Ok(Node { kind, metadata, size_bytes, allocated_bytes, links, flags: String::new() })
     }
 
-    fn entries(&self, directory: NodeId) -> Result<Vec<Entry>> {
+    fn entries(&self, directory: NodeId) -> Result<Names> {
         match self.tree.by_index(directory.0).map(|inode| &inode.kind) {
             Some(TreeKind::Directory(names)) => {
                 let entries = names.iter().map(|(name, id)| (name.clone(), NodeId(id.index() as u64)));
-                Ok(entries.map(|(name, id)| Entry { name, id }).collect())
+                let entries = entries.map(|(name, id)| Entry { name, id }).collect();
+                Ok(Names { entries, refused: Vec::new() })
             }
             _ => Err(VolumeError::Path { path: format!("file {}", directory.0), reason: "is no folder" }),
         }

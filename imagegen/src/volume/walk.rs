@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::vec::IntoIter;
 
-use super::{Entry, Node, NodeId, Volume, VolumeError, corrupt, show};
+use super::{Entry, Names, Node, NodeId, Volume, VolumeError, corrupt, show};
 
 /// The longest path that is walked to, in bytes: sixteen times what the kernel takes.
 const PATH_BYTES_MAX: usize = 64 << 10;
@@ -49,6 +49,8 @@ pub struct Walk<'a> {
     /// What comes next, if that is no name of the innermost folder.
     next: Next,
     seen: HashSet<NodeId>,
+    /// What is still to be said of the folder that was entered last.
+    refused: IntoIter<VolumeError>,
 }
 
 enum Next {
@@ -60,7 +62,14 @@ enum Next {
 impl<'a> Walk<'a> {
     /// Begins a walk at a file or folder.
     pub fn new(volume: &'a dyn Volume, start: NodeId) -> Self {
-        Walk { volume, stack: Vec::new(), path: Vec::new(), next: Next::Start(start), seen: HashSet::new() }
+        Walk {
+            volume,
+            stack: Vec::new(),
+            path: Vec::new(),
+            next: Next::Start(start),
+            seen: HashSet::new(),
+            refused: Vec::new().into_iter(),
+        }
     }
 
     /// Does not go into the folder that the last step was.
@@ -94,10 +103,16 @@ impl Iterator for Walk<'_> {
                 };
             }
             Next::Enter(id) => match self.volume.entries(id) {
-                Ok(entries) => self.stack.push((entries.into_iter(), self.path.len())),
+                Ok(Names { entries, refused }) => {
+                    self.stack.push((entries.into_iter(), self.path.len()));
+                    self.refused = refused.into_iter();
+                }
                 Err(error) => return fail(&self.path, error),
             },
             Next::Name => {}
+        }
+        if let Some(error) = self.refused.next() {
+            return fail(&self.path, error);
         }
         let Entry { name, id } = loop {
             let (names, length) = self.stack.last_mut()?;

@@ -128,7 +128,7 @@ fn what_debugfs_changes() {
         };
         let read = Ext::open(device(&image)).unwrap();
         let node = |path: &str| read.node(lookup(&read, path.as_bytes(), false).unwrap()).unwrap();
-        assert_eq!(read.entries(lookup(&read, b"/d", true).unwrap()).unwrap().len(), 100);
+        assert_eq!(read.entries(lookup(&read, b"/d", true).unwrap()).unwrap().entries.len(), 100);
         assert_eq!(format!("{:?}", node("/old").kind), "block-device 8:17");
         assert_eq!(format!("{:?}", node("/new").kind), "character-device 300:60000");
         assert_eq!(lookup(&read, b"/far", true).unwrap(), lookup(&read, b"/d/f1", true).unwrap());

@@ -16,6 +16,9 @@ const PATH_BYTES_MAX: usize = 64 << 10;
 /// How the console's record of a machine is called: each boot writes another.
 const CONSOLE: &[u8] = b"serial.log";
 
+/// How the two sides are called.
+const SIDES: [&str; 2] = ["the first's", "the second's"];
+
 /// What of a file both formats keep.
 #[derive(Clone, Copy)]
 struct Kept {
@@ -138,7 +141,7 @@ impl Differ<'_> {
         match read {
             [Ok(a), Ok(b)] => Some([a, b]),
             read => {
-                for (side, result) in ["the first's", "the second's"].iter().zip(read) {
+                for (side, result) in SIDES.iter().zip(read) {
                     if let Err(error) = result {
                         self.watch.unreadable(format!("{side} {address}: {error}"));
                     }
@@ -194,7 +197,7 @@ impl Differ<'_> {
         todo: &mut Vec<(Vec<u8>, [NodeId; 2])>,
     ) -> Result<()> {
         let address = format!("{prefix}/{}", show(path));
-        for (side, name) in ["the first's", "the second's"].iter().enumerate() {
+        for (side, name) in SIDES.iter().enumerate() {
             if !pair.seen[side].insert(pair.volumes[side].folder_number(ids[side])) || path.len() > PATH_BYTES_MAX {
                 self.watch
                     .unreadable(format!("{name} {address}: the folder is in itself, or in two folders, or too deep"));
@@ -204,6 +207,12 @@ impl Differ<'_> {
         let Some([a, b]) = self.both(&address, [0, 1].map(|side: usize| pair.volumes[side].entries(ids[side]))) else {
             return Ok(());
         };
+        for (side, names) in SIDES.iter().zip([&a, &b]) {
+            for error in &names.refused {
+                self.watch.unreadable(format!("{side} {address}: {error}"));
+            }
+        }
+        let (a, b) = (a.entries, b.entries);
         let ours = [&a, &b].iter().all(|list| list.iter().any(|entry| *entry.name == *history::FILE_NAME.as_bytes()));
         let counts = |entry: &Entry| !(ours && is_record(&entry.name));
         let (mut left, mut right) = (a.into_iter().filter(counts).peekable(), b.into_iter().filter(counts).peekable());

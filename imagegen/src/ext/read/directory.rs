@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::little_endian::{u16_at, u32_at};
-use crate::volume::{Entry, NAME_BYTES_MAX, NAMES_MAX, NodeId, Result, corrupt, read_exact, sorted};
+use crate::volume::{Entry, NAME_BYTES_MAX, NAMES_MAX, Names, NodeId, Result, corrupt, read_exact, sorted};
 
 use super::content::{Content, Placed};
 use super::inode::{FLAG_INLINE, Raw};
@@ -17,7 +17,7 @@ const INLINE_PARENT: usize = 4;
 const INLINE_FIRST: usize = 60;
 
 /// Returns a folder's names, without `.` and `..`.
-pub(super) fn entries(inner: &Arc<Inner>, raw: &Raw) -> Result<Vec<Entry>> {
+pub(super) fn entries(inner: &Arc<Inner>, raw: &Raw) -> Result<Names> {
     let place = || format!("inode {}", raw.number);
     let mut found = Vec::new();
     let types = inner.superblock.has_file_types();
@@ -26,7 +26,7 @@ pub(super) fn entries(inner: &Arc<Inner>, raw: &Raw) -> Result<Vec<Entry>> {
         let (first, second) = bytes.split_at(bytes.len().min(INLINE_FIRST));
         collect(first.get(INLINE_PARENT..).unwrap_or_default(), types, &mut found, place)?;
         collect(second, types, &mut found, place)?;
-        return sorted(found, NAME_BYTES_MAX, place);
+        return Ok(sorted(found, NAME_BYTES_MAX, place));
     }
     let (size, block_bytes) = (raw.size_bytes(inner.superblock.has_large_directories()), inner.superblock.block_bytes);
     if !size.is_multiple_of(block_bytes) {
@@ -51,7 +51,7 @@ pub(super) fn entries(inner: &Arc<Inner>, raw: &Raw) -> Result<Vec<Entry>> {
     if next * block_bytes != size {
         return corrupt(place(), format!("is a folder without its block {next}"));
     }
-    sorted(found, NAME_BYTES_MAX, place)
+    Ok(sorted(found, NAME_BYTES_MAX, place))
 }
 
 /// Adds the names of one block.
