@@ -35,9 +35,12 @@ pub struct Args {
     /// With -l: sizes as people read them
     #[arg(short = 'h', long)]
     human_readable: bool,
-    /// Takes no effect: all names are listed, one per line
-    #[arg(short = 'a', short_alias = '1', long = "all", hide_short_help = true)]
+    /// Takes no effect: all names are listed
+    #[arg(short = 'a', long = "all", hide_short_help = true)]
     _all: bool,
+    /// Takes no effect: names stand one per line
+    #[arg(short = '1', hide_short_help = true)]
+    _one: bool,
     /// Print help
     #[arg(long = "help", action = clap::ArgAction::HelpLong)]
     _help: Option<bool>,

@@ -186,8 +186,8 @@ impl Copy<'_> {
         match &step.node.kind {
             NodeKind::Directory => {
                 if self.open.len() > DEPTH_MAX {
-                    self.warn(format!("{address} lies too deep: left out"));
-                    return Ok(false);
+                    let message = format!("{address} lies below {DEPTH_MAX} folders: left out");
+                    return Err(Error::new(Kind::Host, message));
                 }
                 match rustix::fs::mkdirat(folder, name, Mode::RWXU) {
                     Err(Errno::EXIST) | Ok(()) => {}
