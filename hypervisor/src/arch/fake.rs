@@ -401,6 +401,7 @@ pub mod gic {
     }
 
     std::thread_local! {
+        static SIGNALS_AGAIN: core::cell::Cell<bool> = const { core::cell::Cell::new(true) };
         static PHYSICAL: RefCell<[Physical; 1024]> = const {
             RefCell::new([Physical { enabled: false, latched: false, line: false, edge: false, active: 0, cpu: 0 }; 1024])
         };
@@ -494,6 +495,14 @@ pub mod gic {
     /// Whether the CPU that calls ends what `taker` took.
     pub fn ends_here(taker: usize) -> bool {
         taker == super::cpu()
+    }
+    /// Whether a private level that was ended is signalled again while it lasts.
+    pub fn signals_again() -> bool {
+        SIGNALS_AGAIN.get()
+    }
+    /// Says so.
+    pub fn set_signals_again(on: bool) {
+        SIGNALS_AGAIN.set(on);
     }
     /// Kicks another CPU.
     pub fn kick(_cpu: usize) {}

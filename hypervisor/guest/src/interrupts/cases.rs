@@ -274,8 +274,8 @@ fn software() {
     clear(SGI);
 }
 
-/// Acknowledges what waits now or within 10 ms. That an interrupt was ended shows on its line some time later (IHI 0048, 2.3.2): at once
-/// in a machine without a hypervisor, and else when that has taken the next physical one.
+/// Acknowledges what waits now or within 10 ms. That an interrupt was ended shows on its line some time later: at once in a
+/// machine without a hypervisor, and else when that has taken the next physical one.
 fn acknowledge_soon() -> u32 {
     let limit = read_register!("cntvct_el0") + read_register!("cntfrq_el0") / 100;
     loop {

@@ -300,6 +300,12 @@ pub fn ends_here(taker: usize) -> bool {
     is_v3() || taker == super::cpu()
 }
 
+/// Whether a private level that a guest's deactivation ended, by a list register, is signalled again while it lasts. It has to be; but
+/// QEMU's GICv2 looks at it when something else happens.
+pub fn signals_again() -> bool {
+    is_v3()
+}
+
 /// Makes another CPU leave its guest, or wake.
 pub fn kick(cpu: usize) {
     instruction!("dsb ishst");

@@ -140,7 +140,8 @@ impl Vgic {
             pending &= interrupt.sources >> source & 1 != 0;
         }
         // With hardware behind it, it is pending or active, never both (IHI 0069, ICH_LR<n>_EL2.HW).
-        let hardware = interrupt.held.is_some_and(gic::ends_here) && !(waits && interrupt.active);
+        let ends = interrupt.held.is_some_and(gic::ends_here) && (number >= PRIVATE || gic::signals_again());
+        let hardware = ends && !(waits && interrupt.active);
         let listed = Listed {
             latched: pending && interrupt.latched,
             raised: pending && interrupt.raised,

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::registers::{Frame, Place};
 use super::*;
-use crate::arch::gic::{Physical, reset, with_physical};
+use crate::arch::gic::{Physical, reset, set_signals_again, with_physical};
 use crate::arch::{Maintenance, become_cpu};
 
 /// SPIs; those from `HARDWARE` on have physical ones behind them.
@@ -261,6 +261,7 @@ struct World {
 impl World {
     fn new(v2: bool, vcpus: usize, count: usize) -> World {
         reset();
+        set_signals_again(!v2);
         let affinities: Vec<u64> = (0..vcpus as u64).collect();
         let mut vgic = Vgic::new(if v2 { Version::V2 } else { Version::V3 }, SHARED, &affinities, 10);
         (HARDWARE..LAST).for_each(|number| vgic.connect(number as u32));
