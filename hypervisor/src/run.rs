@@ -415,6 +415,9 @@ fn external_abort(caller: &mut Caller<'_>, abort: &Abort) -> Then {
 fn vgic_access(caller: &mut Caller<'_>, frame: Frame, offset: u64, size: u64, write: Option<u64>) -> u64 {
     let place = Place { own: caller.entity.index, frame, offset, size };
     let concerns = Vgic::concerns(caller.entity.domain.vgic_version, place, write);
+    if concerns.is_none() && write.is_none() {
+        return caller.entity.domain.vgic.lock().read(place);
+    }
     with_vgic(caller, concerns, |vgic| match write {
         None => (vgic.read(place), Concerned::new()),
         Some(value) => (0, vgic.write(place, value)),

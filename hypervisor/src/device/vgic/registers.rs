@@ -12,6 +12,9 @@ pub(super) const IMPLEMENTER: u64 = 0x43b;
 /// Distance of redistributors.
 pub const STRIDE: u64 = 0x2_0000;
 
+/// Where registers are that show what list registers hold: what is pending, and what is active.
+const STATE: core::ops::Range<u64> = 0x200..0x400;
+
 /// A part of the controller that has registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frame {
@@ -54,6 +57,11 @@ enum Kind {
     Configuration,
 }
 
+/// Whether an offset may be that of a register for interrupts.
+pub(super) fn is_for_interrupts(offset: u64) -> bool {
+    (0x080..0xd00).contains(&offset)
+}
+
 /// Returns what a register at this offset is, and the first interrupt of the word.
 fn decode(register: u64) -> Option<(Kind, usize)> {
     let register = register as usize & !3;
@@ -74,14 +82,16 @@ fn decode(register: u64) -> Option<(Kind, usize)> {
 
 /// Returns whose list registers must be empty for an access to a register for interrupts: those that hold what it reads or changes.
 pub(super) fn concerns(bank: usize, offset: u64, size: u64, write: bool) -> Option<Concerns> {
+    if !write && !STATE.contains(&offset) {
+        return None;
+    }
     let (kind, first) = decode(offset)?;
     let (first, count) = match kind {
         Kind::Bits(..) => (first, 32),
         Kind::Priority => (first + (offset % 4) as usize, size as usize),
         Kind::Configuration => (first, 16),
     };
-    let state = matches!(kind, Kind::Bits(Bits::Pending | Bits::Active, _));
-    (write || state).then_some(Concerns { bank: Some(bank), first, count, pending: false })
+    Some(Concerns { bank: Some(bank), first, count, pending: false })
 }
 
 impl Vgic {

@@ -37,7 +37,9 @@ pub(super) fn concerns(place: Place, write: Option<u64>) -> Option<Concerns> {
 
 impl Vgic {
     pub(super) fn read_v2(&self, Place { own, offset, size, .. }: Place) -> u64 {
-        if let Some(value) = self.read_interrupts(own, offset, size) {
+        if registers::is_for_interrupts(offset)
+            && let Some(value) = self.read_interrupts(own, offset, size)
+        {
             return value;
         }
         let value = match offset & !3 {

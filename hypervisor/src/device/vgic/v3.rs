@@ -74,7 +74,9 @@ impl Vgic {
 
     fn read_distributor(&self, offset: u64, size: u64) -> u64 {
         // Interrupts that are banked stand in the redistributors.
-        if let Some(value) = self.read_interrupts(0, offset, size) {
+        if registers::is_for_interrupts(offset)
+            && let Some(value) = self.read_interrupts(0, offset, size)
+        {
             return if is_private(offset) { 0 } else { value };
         }
         let value = match offset & !3 {
