@@ -74,6 +74,22 @@ impl Item {
     }
 }
 
+/// Gives items the addresses that were asked for, by their names.
+///
+/// # Errors
+/// A name that none of them has.
+pub fn fix(items: &mut [Item], addresses: &[(String, u64)]) -> Result<(), LayoutError> {
+    for (name, address) in addresses {
+        let Some(item) = items.iter_mut().find(|item| item.name == *name) else {
+            let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
+            let message = format!("an address is given for {name}, which is not among {}", names.join(", "));
+            return Err(LayoutError { message, item: Some(name.clone()), map: Box::default() });
+        };
+        item.fixed = Some(*address);
+    }
+    Ok(())
+}
+
 /// An item with its address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {

@@ -10,7 +10,7 @@ use crate::board::{Board, Gic, Power};
 use crate::chosen::{self, EnableMethod};
 use crate::error::Error;
 use crate::kernel::{self, Image};
-use crate::layout::{Item, LayoutError, MemoryMap, Range};
+use crate::layout::{self, Item, LayoutError, MemoryMap, Range};
 use crate::payload::Payload;
 use crate::stub::Stub;
 
@@ -259,14 +259,7 @@ fn items(
         items.push(Item::new("initramfs", payload.size_bytes(), PAGE));
     }
     items.extend(spec.modules.iter().map(|module| Item::new(module.name, module.payload.size_bytes(), PAGE)));
-    for (name, address) in &spec.addresses {
-        let Some(item) = items.iter_mut().find(|item| item.name == *name) else {
-            let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
-            let message = format!("an address is given for {name}, which is not among {}", names.join(", "));
-            return Err(LayoutError { message, item: Some(name.clone()), map: Box::default() }.into());
-        };
-        item.fixed = Some(*address);
-    }
+    layout::fix(&mut items, &spec.addresses)?;
     Ok(items)
 }
 

@@ -11,7 +11,7 @@ use crate::board;
 use crate::chosen::{self, EnableMethod, Module, Payload as Chosen};
 use crate::error::Error;
 use crate::kernel::{self, Image};
-use crate::layout::{Item, LayoutError, MemoryMap, Range};
+use crate::layout::{self, Item, MemoryMap, Range};
 use crate::payload::Payload;
 use crate::wrap::Hypervisor;
 
@@ -135,14 +135,7 @@ fn items(spec: &Spec<'_>, tree_bytes: u64, hypervisor: &Image, kernel: &Image) -
         fit.file_bytes = 0;
         items.push(fit);
     }
-    for (name, address) in &spec.addresses {
-        let Some(item) = items.iter_mut().find(|item| item.name == *name) else {
-            let names: Vec<&str> = items.iter().map(|item| item.name.as_str()).collect();
-            let message = format!("an address is given for {name}, which is not among {}", names.join(", "));
-            return Err(LayoutError { message, item: Some(name.clone()), map: Box::default() }.into());
-        };
-        item.fixed = Some(*address);
-    }
+    layout::fix(&mut items, &spec.addresses)?;
     Ok(items)
 }
 
