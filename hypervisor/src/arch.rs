@@ -44,6 +44,29 @@ impl Context {
     }
 }
 
+/// Where the interrupt controller is.
+#[derive(Debug, Clone, Copy)]
+pub enum GicPlace<'a> {
+    /// GICv2, as address and size each.
+    V2 {
+        /// GICD.
+        distributor: (u64, u64),
+        /// GICC.
+        interface: (u64, u64),
+        /// GICH.
+        control: (u64, u64),
+    },
+    /// GICv3, as address and size each.
+    V3 {
+        /// GICD.
+        distributor: (u64, u64),
+        /// Regions of redistributors.
+        redistributors: &'a [(u64, u64)],
+        /// Distance of redistributors in a region, if it is not what their type says.
+        stride: Option<u64>,
+    },
+}
+
 /// A list register's content (IHI 0069, `ICH_LR<n>_EL2`; IHI 0048, `GICH_LRn`), in no version's format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ListRegister {

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use fdt::{Fdt, Node};
 
-use crate::arch::gic::Place;
+use crate::arch::GicPlace;
 use crate::arch::smp::Way;
 use crate::memory::ranges::{Full, Ranges};
 use options::Options;
@@ -136,11 +136,11 @@ impl Gic {
     }
 
     /// Returns where the driver finds the controller.
-    pub fn place(&self) -> Place<'_> {
+    pub fn place(&self) -> GicPlace<'_> {
         let distributor = self.distributor;
         match &self.kind {
-            &GicKind::V2 { interface, control, .. } => Place::V2 { distributor, interface, control },
-            GicKind::V3 { redistributors, stride } => Place::V3 { distributor, redistributors, stride: *stride },
+            &GicKind::V2 { interface, control, .. } => GicPlace::V2 { distributor, interface, control },
+            GicKind::V3 { redistributors, stride } => GicPlace::V3 { distributor, redistributors, stride: *stride },
         }
     }
 }

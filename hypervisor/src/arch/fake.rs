@@ -353,29 +353,6 @@ pub mod gic {
     /// The SGI that makes a CPU look at what is new for it.
     pub const KICK: u32 = 0;
 
-    /// Where the controller is.
-    #[derive(Debug, Clone, Copy)]
-    pub enum Place<'a> {
-        /// GICv2.
-        V2 {
-            /// GICD.
-            distributor: (u64, u64),
-            /// GICC.
-            interface: (u64, u64),
-            /// GICH.
-            control: (u64, u64),
-        },
-        /// GICv3.
-        V3 {
-            /// GICD.
-            distributor: (u64, u64),
-            /// Regions of redistributors.
-            redistributors: &'a [(u64, u64)],
-            /// Their distance.
-            stride: Option<u64>,
-        },
-    }
-
     /// A physical interrupt. It is active for each CPU on its own, which is what asks most of who ends it.
     #[derive(Debug, Clone, Copy, Default)]
     pub struct Physical {

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::lock::{Lock, Once};
 use super::mmio::Region;
 use super::registers::instruction;
-use crate::arch::{InterruptInterface, ListRegister, Maintenance};
+use crate::arch::{GicPlace, InterruptInterface, ListRegister, Maintenance};
 
 /// First interrupt that is no interrupt.
 const SPECIAL: u32 = 1020;
@@ -61,29 +61,6 @@ mod hcr {
     }
 }
 
-/// Where the controller is.
-#[derive(Debug, Clone, Copy)]
-pub enum Place<'a> {
-    /// GICv2, as address and size each.
-    V2 {
-        /// GICD.
-        distributor: (u64, u64),
-        /// GICC.
-        interface: (u64, u64),
-        /// GICH.
-        control: (u64, u64),
-    },
-    /// GICv3, as address and size each.
-    V3 {
-        /// GICD.
-        distributor: (u64, u64),
-        /// Regions of redistributors.
-        redistributors: &'a [(u64, u64)],
-        /// Distance of redistributors in a region, if it is not what their type says.
-        stride: Option<u64>,
-    },
-}
-
 /// An interrupt that the CPU which calls has taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken(u32);
@@ -126,10 +103,10 @@ macro_rules! either {
 ///
 /// # Errors
 /// What does not look like such a controller.
-pub fn start(place: &Place<'_>) -> Result<(), &'static str> {
+pub fn start(place: &GicPlace<'_>) -> Result<(), &'static str> {
     let controller = match *place {
-        Place::V2 { distributor, interface, control } => v2::start(distributor, interface, control)?,
-        Place::V3 { distributor, redistributors, stride } => v3::start(distributor, redistributors, stride)?,
+        GicPlace::V2 { distributor, interface, control } => v2::start(distributor, interface, control)?,
+        GicPlace::V3 { distributor, redistributors, stride } => v3::start(distributor, redistributors, stride)?,
     };
     CONTROLLER.set(controller);
     Ok(())
