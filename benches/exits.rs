@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 use std::time::Duration;
 
+use bootwrap::kernel::flatten;
 use xenbuild::emulate::command::CommandLine;
-use xenbuild::emulate::log::SerialLog;
-use xenbuild::emulate::process::{Emulator, Start, Wire};
 use xenbuild::emulate::qemu;
 
-#[path = "../tests/support/flat.rs"]
-mod flat;
-use flat::flat;
+#[path = "../tests/support/serial.rs"]
+mod serial;
 
 const GUEST: &[u8] = include_bytes!(env!("XENBUILD_TEST_GUEST"));
 const HYPERVISOR: &[u8] = include_bytes!(env!("XENBUILD_HYPERVISOR"));
@@ -51,8 +49,8 @@ fn main() {
         return;
     }
     let ours = folder.path().join("hypervisor.bin");
-    fs::write(&ours, flat(HYPERVISOR)).expect("written");
-    fs::write(folder.path().join("guest.bin"), flat(GUEST)).expect("written");
+    fs::write(&ours, flatten(HYPERVISOR).expect("an ELF file")).expect("written");
+    fs::write(folder.path().join("guest.bin"), flatten(GUEST).expect("an ELF file")).expect("written");
     let xen = std::env::var_os("XENBUILD_XEN").map(PathBuf::from);
     let mut missed = false;
     for gic in [3, 2] {
@@ -91,10 +89,7 @@ fn count(folder: &Path, image: &Path, window: (u64, u64), gic: u32) -> Option<Co
     let plugin = folder.join("marks.so");
     let (lo, hi) = window;
     command.add(["-plugin".into(), format!("{},lo={lo},hi={hi},out={}", plugin.display(), figures.display())]);
-    let log = SerialLog::create(folder, "bench").expect("a log");
-    let start = Start { wire: Wire::Stdio, qmp: false, guardian: None };
-    let ending =
-        Emulator::start(&command, &start, log).expect("QEMU starts").finish(LIMIT).expect("QEMU is waited for");
+    let ending = serial::start(&command, folder).finish(LIMIT).expect("QEMU is waited for");
     let text = fs::read_to_string(&figures).unwrap_or_default();
     let counts: Counts = text
         .lines()

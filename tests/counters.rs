@@ -12,16 +12,15 @@ use std::env;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bootwrap::kernel::flatten;
 use xenbuild::emulate::command::CommandLine;
-use xenbuild::emulate::log::SerialLog;
-use xenbuild::emulate::process::{Emulator, Start, Wire};
 use xenbuild::emulate::qemu;
 
-#[path = "support/flat.rs"]
-mod flat;
-use flat::flat;
+#[path = "support/serial.rs"]
+mod serial;
+use serial::Run;
 
 const HYPERVISOR: &[u8] = include_bytes!(env!("XENBUILD_HYPERVISOR"));
 const DATA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/exits");
@@ -160,7 +159,7 @@ fn boot(scenario: &Scenario, gic: u32) -> Option<Counts> {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let image = folder.path().join("hypervisor.bin");
-    fs::write(&image, flat(HYPERVISOR)).expect("written");
+    fs::write(&image, flatten(HYPERVISOR).expect("an ELF file")).expect("written");
     command.add(["-M".into(), format!("virt,virtualization=on,gic-version={gic}")]).add(["-cpu", "cortex-a57"]);
     command.add(["-smp", "1"]).add(["-m", "1024"]).add(["-no-reboot"]);
     command.add(["-nographic"]).add(["-nodefaults"]).add(["-serial", "mon:stdio"]);
@@ -171,20 +170,9 @@ fn boot(scenario: &Scenario, gic: u32) -> Option<Counts> {
     let arguments = scenario.arguments;
     command.add(["-device".into(), format!("guest-loader,addr=0x4a000000,kernel={kernel},bootargs={arguments}")]);
     command.add(["-device".into(), format!("guest-loader,addr=0x4d000000,initrd={initramfs}")]);
-    let log = SerialLog::create(folder.path(), "exits").expect("a log");
-    let start = Start { wire: Wire::Stdio, qmp: false, guardian: None };
-    let mut emulator = Emulator::start(&command, &start, log).expect("QEMU starts");
-    let (mut bytes, deadline) = (Vec::new(), Instant::now() + LIMIT);
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let turn = emulator.turn(None, left.min(Duration::from_millis(100))).expect("QEMU can be watched");
-        bytes.extend(turn.serial);
-        if turn.ended || left.is_zero() {
-            let printed = String::from_utf8_lossy(&bytes).replace('\r', "");
-            assert!(turn.ended && printed.contains("Domain 0 powered off"), "not off after {LIMIT:?}:\n{printed}");
-            return Some(counters(printed.lines().filter_map(|line| line.strip_prefix("(EL2) d0: "))));
-        }
-    }
+    let Run { printed, off } = serial::run(&command, folder.path(), None, LIMIT);
+    assert!(off && printed.contains("Domain 0 powered off"), "not off after {LIMIT:?}:\n{printed}");
+    Some(counters(printed.lines().filter_map(|line| line.strip_prefix("(EL2) d0: "))))
 }
 
 #[test]

@@ -3,13 +3,15 @@
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bootwrap::{Hypervisor, Level, Secondaries, Spec};
 use xenbuild::emulate::command::CommandLine;
-use xenbuild::emulate::log::SerialLog;
-use xenbuild::emulate::process::{Emulator, Start, Wire};
 use xenbuild::emulate::qemu;
+
+#[path = "support/serial.rs"]
+mod serial;
+use serial::Run;
 
 const PROBE: &[u8] = include_bytes!(env!("XENBUILD_EL3_PROBE"));
 /// Where the probe is linked (bootwrap/el3/probe.ld).
@@ -43,7 +45,7 @@ impl Machine {
             eprintln!("skipped: {} is not installed", qemu::PROGRAM);
             return None;
         }
-        let ending = start(&command, folder).finish(LIMIT).expect("QEMU can be waited for");
+        let ending = serial::start(&command, folder).finish(LIMIT).expect("QEMU can be waited for");
         Some(fs::read(&file).unwrap_or_else(|error| panic!("{error}: {ending}")))
     }
 
@@ -52,44 +54,12 @@ impl Machine {
         let folder = artifact.parent().expect("artifacts are in a folder");
         let mut command = self.command("");
         command.add(["-kernel".as_ref(), artifact.as_os_str()]).add(more);
-        let mut emulator = start(&command, folder);
-        let (mut bytes, deadline) = (Vec::new(), Instant::now() + limit);
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let turn = emulator.turn(None, left.min(Duration::from_millis(100))).expect("QEMU can be watched");
-            bytes.extend(turn.serial);
-            let printed = String::from_utf8_lossy(&bytes).replace('\r', "");
-            // What it leaves running is ended as it goes out of scope.
-            if turn.ended || left.is_zero() || until.is_some_and(|wanted| printed.contains(wanted)) {
-                return Run { printed, off: turn.ended };
-            }
-        }
+        serial::run(&command, folder, until, limit)
     }
 }
 
-fn start(command: &CommandLine, folder: &Path) -> Emulator {
-    let log = SerialLog::create(folder, "test").expect("a log");
-    Emulator::start(command, &Start { wire: Wire::Stdio, qmp: false, guardian: None }, log).expect("QEMU starts")
-}
-
-/// How a run ended.
-struct Run {
-    printed: String,
-    /// Whether the machine switched itself off, or reset itself under `-no-reboot`.
-    off: bool,
-}
-
-/// Returns the bytes of an ELF file's only segment.
-fn flat(file: &[u8]) -> Vec<u8> {
-    use object::read::elf::{FileHeader, ProgramHeader};
-    let header = object::elf::FileHeader64::<object::Endianness>::parse(file).expect("an ELF file");
-    let endian = header.endian().expect("a byte order");
-    let headers = header.program_headers(endian, file).expect("program headers");
-    headers[0].data(endian, file).expect("its bytes").to_vec()
-}
-
 fn wrap_probe(device_tree: &[u8], level: Level, secondaries: Secondaries, artifact: &Path) {
-    let probe = flat(PROBE);
+    let probe = bootwrap::kernel::flatten(PROBE).expect("an ELF file");
     let spec = Spec {
         stub: xenbuild::carried::EL3,
         device_tree,

@@ -6,16 +6,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bootwrap::kernel::flatten;
 use xenbuild::emulate::command::CommandLine;
-use xenbuild::emulate::log::SerialLog;
-use xenbuild::emulate::process::{Emulator, Start, Wire};
 use xenbuild::emulate::qemu;
 
-#[path = "support/flat.rs"]
-mod flat;
-use flat::flat;
+#[path = "support/serial.rs"]
+mod serial;
+use serial::Run;
 
 const GUEST: &[u8] = include_bytes!(env!("XENBUILD_TEST_GUEST"));
 const HYPERVISOR: &[u8] = include_bytes!(env!("XENBUILD_HYPERVISOR"));
@@ -33,7 +32,7 @@ enum Below<'a> {
 fn run(what: &str, gic: u32, below: &Below<'_>) -> Option<Vec<String>> {
     let folder = tempfile::tempdir().expect("a folder");
     let guest = folder.path().join("guest.bin");
-    fs::write(&guest, flat(GUEST)).expect("written");
+    fs::write(&guest, flatten(GUEST).expect("an ELF file")).expect("written");
     let mut command = CommandLine::new(qemu::PROGRAM);
     if command.find_program().is_none() {
         eprintln!("skipped: {} is not installed", qemu::PROGRAM);
@@ -54,23 +53,12 @@ fn run(what: &str, gic: u32, below: &Below<'_>) -> Option<Vec<String>> {
             command.add(["-device".into(), loader]);
         }
     }
-    let log = SerialLog::create(folder.path(), "test").expect("a log");
-    let start = Start { wire: Wire::Stdio, qmp: false, guardian: None };
-    let mut emulator = Emulator::start(&command, &start, log).expect("QEMU starts");
-    let (mut bytes, deadline) = (Vec::new(), Instant::now() + LIMIT);
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let turn = emulator.turn(None, left.min(Duration::from_millis(100))).expect("QEMU can be watched");
-        bytes.extend(turn.serial);
-        if turn.ended || left.is_zero() {
-            let printed = String::from_utf8_lossy(&bytes).replace('\r', "");
-            assert!(turn.ended, "not off after {LIMIT:?}:\n{printed}");
-            let lines = printed.lines().filter_map(|line| line.split_once("guest: ").map(|(_, text)| text.to_owned()));
-            let lines: Vec<String> = lines.collect();
-            assert_eq!(lines.last().map(String::as_str), Some("end"), "{printed}");
-            return Some(lines);
-        }
-    }
+    let Run { printed, off } = serial::run(&command, folder.path(), None, LIMIT);
+    assert!(off, "not off after {LIMIT:?}:\n{printed}");
+    let lines = printed.lines().filter_map(|line| line.split_once("guest: ").map(|(_, text)| text.to_owned()));
+    let lines: Vec<String> = lines.collect();
+    assert_eq!(lines.last().map(String::as_str), Some("end"), "{printed}");
+    Some(lines)
 }
 
 /// Compares with what is expected.
@@ -142,7 +130,7 @@ fn compare_ours(name: &str, lines: &[String]) {
 
 fn our_image(folder: &Path) -> PathBuf {
     let image = folder.join("hypervisor.bin");
-    fs::write(&image, flat(HYPERVISOR)).expect("written");
+    fs::write(&image, flatten(HYPERVISOR).expect("an ELF file")).expect("written");
     image
 }
 
