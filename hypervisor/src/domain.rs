@@ -10,20 +10,20 @@ pub mod vcpu;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU64, Ordering::*};
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 use xen_abi::xen::SharedInfo;
 
-use crate::arch::{Lock, Once};
+use crate::arch::{CPUS_MAX, Lock, Once, stage2};
 use crate::console::limit::Limit;
 use crate::event::{self, Events, two_level};
 use crate::grant::mapping::Mappings;
 use crate::memory::p2m::P2m;
 use crate::memory::shared::SharedPage;
-use crate::{run, schedule};
+use crate::{info, run, schedule};
 use features::Identification;
 use grants::Grants;
-use vcpu::Vcpu;
+use vcpu::{NOWHERE, Vcpu};
 
 /// HVM parameters, all of them.
 const PARAMETERS: usize = xen_abi::hvm::params::HVM_NR_PARAMS as usize;
@@ -99,6 +99,8 @@ pub struct Domain {
     pub polling: AtomicU64,
     /// Ways it wants to be treated (vm_assist).
     pub assists: AtomicU64,
+    /// The vCPU that was on each CPU last, or [`vcpu::NOWHERE`].
+    pub last: [AtomicUsize; CPUS_MAX],
     /// Why it stopped, if it has: a code of SCHEDOP_shutdown.
     pub shutdown: Lock<Option<u32>>,
     /// How much more it may make the hypervisor say.
@@ -164,7 +166,18 @@ impl Domain {
     pub fn stop(&self, reason: u32) {
         let code = *self.shutdown.lock().get_or_insert(reason);
         if self.control {
+            info!("Domain {}: its vCPUs went to another CPU {} times", self.id, schedule::moves(self));
             run::stop_machine(code, is_final());
+        }
+    }
+
+    /// A vCPU comes onto a CPU, whose VTTBR_EL2 is the domain's. All vCPUs share an identifier, so what the CPU knows of another one's
+    /// translations, which may be others under the same ASID, is forgotten. What a vCPU itself left where it was before is right:
+    /// its own invalidations reach all CPUs.
+    pub fn enter(&self, vcpu: usize, cpu: usize) {
+        let last = self.last[cpu].swap(vcpu, Relaxed);
+        if last != vcpu && last != NOWHERE {
+            stage2::invalidate_here();
         }
     }
 
@@ -217,6 +230,11 @@ impl Domain {
     pub fn by_affinity(&self, affinity: u64) -> Option<usize> {
         self.vcpus.iter().position(|vcpu| vcpu.affinity() == affinity)
     }
+}
+
+/// Returns that no vCPU was anywhere yet.
+pub fn nowhere() -> [AtomicUsize; CPUS_MAX] {
+    [const { AtomicUsize::new(NOWHERE) }; CPUS_MAX]
 }
 
 /// The words of two-level events that a domain shares.
@@ -301,6 +319,7 @@ pub mod fixture {
             mappings: Lock::new(Mappings::new(1)),
             polling: AtomicU64::new(0),
             assists: AtomicU64::new(0),
+            last: nowhere(),
             shutdown: Lock::new(None),
             log: Lock::new(Limit::new()),
         };
@@ -314,5 +333,21 @@ pub mod fixture {
         ONCE.call_once(|| {
             start(Told { version: crate::machine::options::Version::V4_17, arguments: "dom0_mem=512M".into() })
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixture;
+    use crate::arch::{Event, take_record};
+
+    #[test]
+    fn a_vcpu_finds_nothing_of_another_ones_translations() {
+        let (domain, _) = fixture::domain(77, false);
+        take_record();
+        for (vcpu, cpu, forgets) in [(0, 0, false), (0, 0, false), (1, 0, true), (0, 1, false), (0, 0, true)] {
+            domain.enter(vcpu, cpu);
+            assert_eq!(take_record().contains(&Event::InvalidateHere), forgets, "vCPU {vcpu} on CPU {cpu}");
+        }
     }
 }

@@ -37,6 +37,8 @@ pub enum Then {
     Block,
     /// Others may run first.
     Yield,
+    /// Its turn is over.
+    Over,
     /// It is switched off.
     Off,
 }
@@ -90,34 +92,30 @@ pub fn forever() -> ! {
             }
             load(&next, &mut state);
         }
-        if schedule::is_contended() {
-            schedule::set_timer();
-        }
+        loaded = None;
+        // For the end of the turn.
+        schedule::set_timer();
         runstate::change(&next, &mut state, Status::Running);
         let then = turn(&next, &mut state);
         let status = match then {
             Then::Block => Status::Blocked,
             Then::Off => Status::Off,
-            Then::Resume | Then::Yield => Status::Runnable,
+            Then::Resume | Then::Yield | Then::Over => Status::Runnable,
         };
         runstate::change(&next, &mut state, status);
+        if then == Then::Off || !schedule::may_stay(&next) {
+            unload(&next, &mut state);
+        } else {
+            loaded = Some(next.clone());
+        }
+        drop(state);
         match then {
-            Then::Block => {
-                drop(state);
-                loaded = Some(next.clone());
-                block(&next);
-            }
+            Then::Block => block(&next),
             Then::Off => {
-                unload(&next, &mut state);
-                loaded = None;
-                drop(state);
+                schedule::leave(&next);
                 next.vcpu().change(Status::Running, Status::Off);
             }
-            Then::Resume | Then::Yield => {
-                drop(state);
-                loaded = Some(next.clone());
-                schedule::requeue(&next);
-            }
+            Then::Resume | Then::Yield | Then::Over => schedule::requeue(&next, then == Then::Yield),
         }
     }
 }
@@ -125,6 +123,7 @@ pub fn forever() -> ! {
 /// Puts a vCPU to sleep, unless something came meanwhile.
 fn block(entity: &Entity) {
     let vcpu = entity.vcpu();
+    schedule::leave(entity);
     vcpu.change(Status::Running, Status::Blocked);
     if vcpu.news.load(SeqCst) {
         schedule::wake(&entity.domain, entity.index);
@@ -132,13 +131,19 @@ fn block(entity: &Entity) {
 }
 
 fn load(entity: &Entity, state: &mut State) {
-    let domain = &entity.domain;
+    let (domain, cpu) = (&entity.domain, arch::cpu());
+    entity.vcpu().on.store(cpu, SeqCst);
     exits::work(Work::Switch);
     state.saved.load();
+    domain.enter(entity.index, cpu);
     entity.vcpu().deadlines[0].store(NEVER, Relaxed);
     // What the guest has of its timer's interrupt keeps the physical one quiet.
     let timer = domain.interrupts.virtual_timer;
-    let busy = domain.vgic.lock().move_private(entity.index, timer, Some(arch::cpu()));
+    let busy = {
+        let mut vgic = domain.vgic.lock();
+        vgic.put(entity.index, cpu);
+        vgic.move_private(entity.index, timer, Some(cpu))
+    };
     gic::set_active(timer, busy);
     gic::set_maintenance(Maintenance::default());
     entity.vcpu().news.store(true, SeqCst);
@@ -156,6 +161,7 @@ fn unload(entity: &Entity, state: &mut State) {
         entity.vcpu().deadlines[0].store(compare.wrapping_add(state.saved.time_offset), Relaxed);
     }
     schedule::set_timer();
+    schedule::unloaded(entity);
 }
 
 /// Takes the list registers into the interrupt controller's state.
@@ -249,7 +255,7 @@ fn turn(entity: &Entity, state: &mut Guard<'_, State>) -> Then {
         match answer(&mut caller, exit) {
             Then::Resume => {}
             // Nobody else wants the CPU.
-            Then::Yield if !schedule::is_contended() => {}
+            Then::Yield if !schedule::is_contended(entity) => {}
             then => {
                 // List registers are in use only while a vCPU runs.
                 sync(entity, state);
@@ -289,13 +295,13 @@ fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
         Exit::Interrupt => {
             caller.note(Reason::Interrupt, 0);
             interrupts(Some(caller.entity));
-            if schedule::is_contended() { Then::Yield } else { Then::Resume }
+            if schedule::is_over() { Then::Over } else { Then::Resume }
         }
         Exit::Wait { event } => {
             caller.note(Reason::Wait, event.into());
             caller.state.context.pc += 4;
             if event {
-                return if schedule::is_contended() { Then::Yield } else { Then::Resume };
+                return Then::Yield;
             }
             wait(caller)
         }
@@ -434,7 +440,7 @@ fn interrupts(loaded: Option<&Entity>) {
             gic::KICK => {
                 exits::work(Work::Kick);
                 gic::deactivate(taken);
-                // Perhaps a deadline on this CPU's list has changed.
+                // Perhaps a deadline that this CPU watches has changed, or somebody waits for it.
                 schedule::set_timer();
             }
             _ if interrupt == own.virtual_timer => {

@@ -1,18 +1,29 @@
-//! Which vCPU a CPU runs next: each CPU has a list, first come, first served, and a slice of time where others wait.
+//! Which vCPU a CPU runs next, on which CPU a vCPU that wakes up runs, and the deadlines that a CPU watches for the vCPUs it ran last.
+//!
+//! A vCPU's registers stay where it ran until another one comes ([`Vcpu::on`]); meanwhile no other CPU takes it. It needs none to: a
+//! CPU that keeps the registers of a vCPU that sleeps has nothing else to do.
 
-use alloc::collections::VecDeque;
+#[cfg(test)]
+mod model;
+mod queue;
+
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::Ordering::*;
+use core::sync::atomic::{AtomicUsize, Ordering::*};
 
 use xen_abi::sched::ShutdownReason;
 
-use crate::arch::{self, CPUS_MAX, Lock, gic, timer};
+use crate::arch::{self, CPUS_MAX, Lock, gic, smp, timer};
 use crate::domain::Domain;
-use crate::domain::vcpu::{NEVER, POLL, Status, Vcpu, WATCHDOGS};
+use crate::domain::vcpu::{NEVER, NOWHERE, POLL, Status, Vcpu, WATCHDOGS};
+use queue::{Queue, Times, Turn};
 
 /// Milliseconds that a vCPU runs before another one's turn.
 const SLICE_MS: u64 = 10;
+/// How many milliseconds less a vCPU must have run to end another one's turn before, or to be moved.
+const GRAIN_MS: u64 = 2;
+/// Milliseconds after which a vCPU that waits is next, whatever it had before.
+const PATIENCE_MS: u64 = 200;
 
 /// A vCPU with the domain that keeps it alive.
 #[derive(Debug, Clone)]
@@ -35,19 +46,51 @@ impl Entity {
     }
 }
 
-/// A CPU's vCPUs: those that wait for it, and all that are on its list.
-struct List {
-    waiting: VecDeque<Entity>,
-    members: Vec<Entity>,
+impl Turn for Entity {
+    fn home(&self) -> usize {
+        self.vcpu().cpu.load(SeqCst)
+    }
+
+    fn may_run_on(&self, cpu: usize) -> bool {
+        let vcpu = self.vcpu();
+        let on = vcpu.on.load(SeqCst);
+        (on == NOWHERE || on == cpu) && vcpu.pin().map_or_else(|| smp::alike(self.home(), cpu), |pin| pin == cpu)
+    }
+
+    fn ran(&self) -> u64 {
+        self.vcpu().ran.load(Relaxed)
+    }
+
+    fn set_ran(&self, ran: u64) {
+        self.vcpu().ran.store(ran, Relaxed);
+    }
 }
 
-static LISTS: [Lock<List>; CPUS_MAX] =
-    [const { Lock::new(List { waiting: VecDeque::new(), members: Vec::new() }) }; CPUS_MAX];
+static QUEUE: Lock<Queue<Entity>> = Lock::new(Queue::new());
+/// How many wait in it, for who only wants to know whether any do.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+/// The vCPUs whose deadlines each CPU watches: those that ran there last.
+static MEMBERS: [Lock<Vec<Entity>>; CPUS_MAX] = [const { Lock::new(Vec::new()) }; CPUS_MAX];
 
-/// Puts a vCPU on its CPU's list.
+fn times() -> Times {
+    let milliseconds = |count: u64| timer::frequency() * count / 1000;
+    Times { slice: milliseconds(SLICE_MS).max(1), grain: milliseconds(GRAIN_MS), patience: milliseconds(PATIENCE_MS) }
+}
+
+/// Lets `act` see the line, and tells the CPU that is to look at it then.
+fn with_queue(act: impl FnOnce(&mut Queue<Entity>, u64, Times) -> Option<usize>) {
+    let (now, times) = (timer::now(), times());
+    let mut queue = QUEUE.lock();
+    let told = act(&mut queue, now, times);
+    WAITING.store(queue.waiting(), SeqCst);
+    drop(queue);
+    told.into_iter().for_each(kick);
+}
+
+/// Lets a CPU watch a vCPU's deadlines.
 pub fn enlist(domain: &Arc<Domain>, index: usize) {
-    let cpu = domain.vcpus[index].cpu.load(Relaxed);
-    LISTS[cpu].lock().members.push(Entity { domain: domain.clone(), index });
+    let cpu = domain.vcpus[index].cpu.load(SeqCst);
+    MEMBERS[cpu].lock().push(Entity { domain: domain.clone(), index });
 }
 
 /// Lets a vCPU that is off start; says whether it was off.
@@ -66,14 +109,14 @@ pub fn wake(domain: &Arc<Domain>, index: usize) {
     if vcpu.change(Status::Blocked, Status::Runnable) {
         enqueue(domain, index);
     } else if vcpu.status() == Status::Running {
-        kick(vcpu.cpu.load(Relaxed));
+        // Should it go elsewhere meanwhile, it looks at its news there first.
+        kick(vcpu.cpu.load(SeqCst));
     }
 }
 
 fn enqueue(domain: &Arc<Domain>, index: usize) {
-    let cpu = domain.vcpus[index].cpu.load(Relaxed);
-    LISTS[cpu].lock().waiting.push_back(Entity { domain: domain.clone(), index });
-    kick(cpu);
+    let entity = Entity { domain: domain.clone(), index };
+    with_queue(|queue, now, times| queue.wake(entity, now, times));
 }
 
 fn kick(cpu: usize) {
@@ -82,51 +125,96 @@ fn kick(cpu: usize) {
     }
 }
 
-/// Returns the vCPU that this CPU runs next; it is marked as running.
+/// Returns the vCPU that this CPU runs next; it is marked as running, here.
 pub fn next() -> Option<Entity> {
-    let mut list = LISTS[arch::cpu()].lock();
-    while let Some(entity) = list.waiting.pop_front() {
-        if entity.vcpu().change(Status::Runnable, Status::Running) {
-            return Some(entity);
+    let cpu = arch::cpu();
+    let (mut next, mut before) = (None, cpu);
+    with_queue(|queue, now, times| {
+        let (taken, other) = queue.take(cpu, now, times);
+        if let Some(entity) = &taken {
+            before = entity.vcpu().cpu.swap(cpu, SeqCst);
+            let changed = entity.vcpu().change(Status::Runnable, Status::Running);
+            assert!(changed, "a vCPU waits that is not runnable");
         }
+        next = taken;
+        other
+    });
+    let entity = next?;
+    if before != cpu {
+        entity.vcpu().moves.fetch_add(1, Relaxed);
+        // In no list for a moment: what is due then is seen when the timer is set.
+        let mut members = MEMBERS[before].lock();
+        let member = members.iter().position(|member| member.is(&entity)).map(|index| members.swap_remove(index));
+        drop(members);
+        MEMBERS[cpu].lock().extend(member);
+        set_timer();
     }
-    None
+    Some(entity)
 }
 
-/// Returns the vCPUs on a CPU's list, for debug keys, and how many wait.
+/// Returns the vCPUs whose deadlines a CPU watches, for debug keys, and how many wait that ran there last.
 pub fn members(cpu: usize) -> (Vec<Entity>, usize) {
-    let list = LISTS[cpu].lock();
-    (list.members.clone(), list.waiting.len())
+    let members = MEMBERS[cpu].lock().clone();
+    (members, QUEUE.lock().waiting_at(cpu))
 }
 
-/// Whether another vCPU waits for this CPU.
-pub fn is_contended() -> bool {
-    !LISTS[arch::cpu()].lock().waiting.is_empty()
+/// Whether another vCPU waits that could run here, or the one that runs here must go elsewhere.
+pub fn is_contended(entity: &Entity) -> bool {
+    let waits = || QUEUE.lock().is_wanted(arch::cpu(), timer::now(), times());
+    WAITING.load(SeqCst) != 0 && waits() || !may_stay(entity)
 }
 
-/// Puts a vCPU that ran back in the line.
-pub fn requeue(entity: &Entity) {
+/// Whether a vCPU's turn on this CPU is over.
+pub fn is_over() -> bool {
+    WAITING.load(SeqCst) != 0 && QUEUE.lock().is_over(arch::cpu(), timer::now(), times())
+}
+
+/// Whether a vCPU that runs here may go on doing so.
+pub fn may_stay(entity: &Entity) -> bool {
+    entity.vcpu().pin().is_none_or(|pin| pin == arch::cpu())
+}
+
+/// Puts a vCPU that ran here back in the line.
+pub fn requeue(entity: &Entity, yields: bool) {
     if entity.vcpu().change(Status::Running, Status::Runnable) {
-        LISTS[arch::cpu()].lock().waiting.push_back(entity.clone());
+        with_queue(|queue, now, times| queue.put_back(entity.clone(), arch::cpu(), yields, now, times));
+    }
+}
+
+/// Notes that a vCPU, which is about to sleep or to be off, does not run here any more.
+pub fn leave(entity: &Entity) {
+    with_queue(|queue, now, _| {
+        queue.leave(entity, arch::cpu(), now);
+        None
+    });
+}
+
+/// Lets others have a vCPU whose registers were taken off this CPU.
+pub fn unloaded(entity: &Entity) {
+    entity.vcpu().on.store(NOWHERE, SeqCst);
+    if entity.vcpu().status() == Status::Runnable {
+        with_queue(|queue, now, _| queue.offer(entity, now));
     }
 }
 
 /// Sets EL2's timer for what comes first: a vCPU's deadline, or the end of a slice.
 pub fn set_timer() {
-    let list = LISTS[arch::cpu()].lock();
+    let cpu = arch::cpu();
     let mut first = NEVER;
-    for entity in &list.members {
+    for entity in MEMBERS[cpu].lock().iter() {
         first = entity.vcpu().deadlines.iter().map(|deadline| deadline.load(Relaxed)).fold(first, u64::min);
     }
-    if !list.waiting.is_empty() {
-        first = first.min(timer::now() + timer::frequency() * SLICE_MS / 1000);
+    if WAITING.load(SeqCst) != 0
+        && let Some(end) = QUEUE.lock().end_of_turn(cpu, timer::now(), times())
+    {
+        first = first.min(end);
     }
     timer::set_deadline((first != NEVER).then_some(first));
 }
 
 /// Lets the CPU of a vCPU see to a deadline that was changed.
 pub fn set_timer_of(vcpu: &Vcpu) {
-    let cpu = vcpu.cpu.load(Relaxed);
+    let cpu = vcpu.cpu.load(SeqCst);
     if cpu == arch::cpu() {
         set_timer();
     } else {
@@ -138,10 +226,11 @@ pub fn set_timer_of(vcpu: &Vcpu) {
 pub fn fire_timers() {
     let now = timer::now();
     let mut due = Vec::new();
-    for entity in &LISTS[arch::cpu()].lock().members {
+    for entity in MEMBERS[arch::cpu()].lock().iter() {
         for (which, deadline) in entity.vcpu().deadlines.iter().enumerate() {
-            if deadline.load(Relaxed) <= now {
-                deadline.store(NEVER, Relaxed);
+            let at = deadline.load(Relaxed);
+            // Unless it was set anew just now.
+            if at <= now && deadline.compare_exchange(at, NEVER, SeqCst, SeqCst).is_ok() {
                 due.push((entity.clone(), which));
             }
         }
@@ -159,4 +248,9 @@ pub fn fire_timers() {
         }
     }
     set_timer();
+}
+
+/// Returns how often the vCPUs of a domain went from one CPU to another.
+pub fn moves(domain: &Domain) -> u64 {
+    domain.vcpus.iter().map(|vcpu| vcpu.moves.load(Relaxed)).sum()
 }

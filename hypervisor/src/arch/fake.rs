@@ -93,6 +93,8 @@ pub enum Event {
     InvalidateAll,
     /// A range of memory was written back: address and size.
     Clean(u64, u64),
+    /// What stage 1 made was forgotten, on this CPU.
+    InvalidateHere,
 }
 
 /// Takes what this thread did since the last time.
@@ -271,6 +273,11 @@ pub mod smp {
         4
     }
 
+    /// Whether two CPUs are of the same make.
+    pub fn alike(_one: usize, _other: usize) -> bool {
+        true
+    }
+
     /// The machine is switched off.
     pub fn system_off() {}
 
@@ -303,6 +310,11 @@ pub mod stage2 {
     /// Forgets a page.
     pub fn invalidate(_vttbr: u64, page: u64) {
         record(Event::Invalidate(page));
+    }
+
+    /// Forgets what stage 1 made.
+    pub fn invalidate_here() {
+        record(Event::InvalidateHere);
     }
 
     /// Forgets a guest.

@@ -232,12 +232,11 @@ impl Vgic {
         }
     }
 
-    /// Says on which physical CPU a vCPU is: the SPIs for it go there.
+    /// Says on which physical CPU a vCPU is: the SPIs for it go there, those that are disabled when they are enabled.
     pub fn put(&mut self, vcpu: usize, cpu: usize) {
-        if let Some(bank) = self.banks.get_mut(vcpu) {
-            bank.cpu = cpu;
-        }
-        for spi in self.shared.iter().filter(|spi| spi.target == Some(vcpu)) {
+        let Some(bank) = self.banks.get_mut(vcpu).filter(|bank| bank.cpu != cpu) else { return };
+        bank.cpu = cpu;
+        for spi in self.shared.iter().filter(|spi| spi.enabled && spi.target == Some(vcpu)) {
             spi.shared_hardware().into_iter().for_each(|physical| gic::route(physical, cpu));
         }
     }

@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::AtomicU64;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use fdt::{Fdt, Tree};
 use xen_abi::event_channel::EVTCHN_FIFO_NR_CHANNELS;
@@ -340,7 +340,11 @@ fn new_domain(machine: &Machine, p2m: P2m, vcpus: usize, pages: u64) -> Result<D
     let new_vcpu = |index: usize| {
         // Bit 31 is RES1.
         let saved = Saved::new(1 << 31 | affinity(index), vttbr, time_offset);
-        Vcpu::new(index, index % smp::count(), saved)
+        let vcpu = Vcpu::new(index, index % smp::count(), saved);
+        if machine.options.dom0_vcpus_pin {
+            vcpu.pinned.store(index % smp::count(), Relaxed);
+        }
+        vcpu
     };
     Ok(Domain {
         id: DOM0,
@@ -370,6 +374,7 @@ fn new_domain(machine: &Machine, p2m: P2m, vcpus: usize, pages: u64) -> Result<D
         mappings: Lock::new(Mappings::new(MAPPINGS_MAX)),
         polling: AtomicU64::new(0),
         assists: AtomicU64::new(0),
+        last: super::nowhere(),
         shutdown: Lock::new(None),
         log: Lock::new(Limit::new()),
     })

@@ -30,16 +30,24 @@ pub enum Status {
 pub struct Vcpu {
     /// Its number in the domain.
     pub id: usize,
-    /// The CPU on whose list it is.
+    /// The CPU where it runs, or ran last.
     pub cpu: AtomicUsize,
+    /// The CPU that has its registers, or [`NOWHERE`].
+    pub on: AtomicUsize,
+    /// Counts that it has run, as the scheduler sees it.
+    pub ran: AtomicU64,
+    /// How often it went from one CPU to another.
+    pub moves: AtomicU64,
     /// Something concerns it that is not in its list registers yet.
     pub news: AtomicBool,
     status: AtomicU8,
     /// Physical counts at which its virtual and its physical timer fire while no hardware watches them, at which it has polled for long
     /// enough, and, of the first vCPU, at which the domain's watchdogs bite.
     pub deadlines: [AtomicU64; 5],
-    /// Whether SCHEDOP_pin_override holds it.
-    pub pinned: AtomicBool,
+    /// The CPU where alone it may run, or [`NOWHERE`] if there are more.
+    pub pinned: AtomicUsize,
+    /// The CPU where SCHEDOP_pin_override holds it meanwhile, or [`NOWHERE`].
+    pub held: AtomicUsize,
     /// Somebody wants to see its registers, which it shows when it is back.
     pub asked: AtomicBool,
     /// Why it came back, ever.
@@ -57,6 +65,8 @@ pub struct Vcpu {
 pub const POLL: usize = 2;
 /// Which are those of SCHEDOP_watchdog.
 pub const WATCHDOGS: core::ops::Range<usize> = 3..5;
+/// No CPU.
+pub const NOWHERE: usize = usize::MAX;
 /// No deadline.
 pub const NEVER: u64 = u64::MAX;
 
@@ -100,10 +110,14 @@ impl Vcpu {
         Vcpu {
             id,
             cpu: AtomicUsize::new(cpu),
+            on: AtomicUsize::new(NOWHERE),
+            ran: AtomicU64::new(0),
+            moves: AtomicU64::new(0),
             news: AtomicBool::new(false),
             status: AtomicU8::new(Status::Off as u8),
             deadlines: [const { AtomicU64::new(NEVER) }; 5],
-            pinned: AtomicBool::new(false),
+            pinned: AtomicUsize::new(NOWHERE),
+            held: AtomicUsize::new(NOWHERE),
             asked: AtomicBool::new(false),
             exits: exits.clone(),
             state: Lock::new(State {
@@ -123,6 +137,11 @@ impl Vcpu {
     /// Returns MPIDR's affinity fields.
     pub fn affinity(&self) -> u64 {
         self.affinity
+    }
+
+    /// Returns the CPU where alone it may run, if that is so.
+    pub fn pin(&self) -> Option<usize> {
+        [&self.held, &self.pinned].into_iter().map(|cpu| cpu.load(SeqCst)).find(|&cpu| cpu != NOWHERE)
     }
 
     /// Returns what it does.

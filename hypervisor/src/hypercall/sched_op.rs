@@ -7,9 +7,9 @@ use xen_abi::Plain;
 use xen_abi::sched::{PinOverride, Poll, RemoteShutdown, SchedOp, Shutdown, Watchdog};
 
 use super::{Answer, Errno};
-use crate::arch::timer;
+use crate::arch::{smp, timer};
 use crate::domain;
-use crate::domain::vcpu::{NEVER, POLL, WATCHDOGS};
+use crate::domain::vcpu::{NEVER, NOWHERE, POLL, WATCHDOGS};
 use crate::run::{self, Caller, Then};
 use crate::schedule;
 
@@ -43,7 +43,7 @@ pub fn call(caller: &mut Caller<'_>, command: u64, address: u64) -> (Answer, The
             (caller.get(address).map(latch).map(|_| 0), Then::Resume)
         }
         SchedOp::Watchdog => (watchdog(caller, address), Then::Resume),
-        SchedOp::PinOverride => (pin_override(caller, address), Then::Resume),
+        SchedOp::PinOverride => pin_override(caller, address),
     }
 }
 
@@ -129,22 +129,21 @@ fn watchdog(caller: &mut Caller<'_>, address: u64) -> Answer {
     Ok(answer)
 }
 
-/// Holds the vCPU on a CPU, or lets it go. A vCPU stays where it is anyway; so that is the only CPU it can be held on.
-fn pin_override(caller: &mut Caller<'_>, address: u64) -> Answer {
-    let PinOverride { pcpu } = caller.get(address)?;
-    if !caller.domain().control {
-        return Err(Errno::EPERM);
-    }
-    let vcpu = caller.entity.vcpu();
-    if pcpu < 0 {
-        return if vcpu.pinned.swap(false, Relaxed) { Ok(0) } else { Err(Errno::EINVAL) };
-    }
-    if pcpu as usize != vcpu.cpu.load(Relaxed) {
-        return Err(Errno::EINVAL);
-    }
-    if vcpu.pinned.load(Relaxed) {
-        return Err(Errno::EBUSY);
-    }
-    vcpu.pinned.store(true, Relaxed);
-    Ok(0)
+/// Holds the vCPU on a CPU, where it goes on, or lets it go.
+fn pin_override(caller: &mut Caller<'_>, address: u64) -> (Answer, Then) {
+    let pin = |PinOverride { pcpu }: PinOverride| {
+        if !caller.domain().control {
+            return Err(Errno::EPERM);
+        }
+        let held = &caller.entity.vcpu().held;
+        let Ok(cpu) = usize::try_from(pcpu) else {
+            return if held.swap(NOWHERE, SeqCst) == NOWHERE { Err(Errno::EINVAL) } else { Ok(0) };
+        };
+        if cpu >= smp::count() {
+            return Err(Errno::EINVAL);
+        }
+        held.compare_exchange(NOWHERE, cpu, SeqCst, SeqCst).map(|_| 0).map_err(|_| Errno::EBUSY)
+    };
+    let answer = caller.get(address).and_then(pin);
+    (answer, if schedule::may_stay(caller.entity) { Then::Resume } else { Then::Yield })
 }

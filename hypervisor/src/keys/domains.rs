@@ -22,8 +22,12 @@ pub fn all() {
         for vcpu in &domain.vcpus {
             let upcall = vcpu.with_info(&domain, |info| info.upcall_pending.load(Relaxed)).unwrap_or(0);
             let (status, cpu) = (vcpu.status(), vcpu.cpu.load(Relaxed));
-            let pinned = if vcpu.pinned.load(Relaxed) { ", pinned" } else { "" };
-            line(format_args!("d{id}v{}: {status:?} on cpu{cpu}{pinned}, upcall pending {upcall}", vcpu.id));
+            let pinned = if vcpu.pin().is_some() { ", pinned" } else { "" };
+            let moves = vcpu.moves.load(Relaxed);
+            line(format_args!(
+                "d{id}v{}: {status:?} on cpu{cpu}{pinned}, moved {moves} times, upcall pending {upcall}",
+                vcpu.id
+            ));
             for (which, deadline) in vcpu.deadlines.iter().enumerate() {
                 let deadline = deadline.load(Relaxed);
                 if deadline != NEVER {

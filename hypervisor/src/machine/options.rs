@@ -34,6 +34,8 @@ pub struct Options {
     pub dom0_memory: u64,
     /// vCPUs of Dom0, if said.
     pub dom0_vcpus: Option<usize>,
+    /// Whether each of them stays on a CPU of its own.
+    pub dom0_vcpus_pin: bool,
     /// The console's UART, by alias or path.
     pub dtuart: Option<String>,
     /// What is logged.
@@ -85,6 +87,7 @@ impl Default for Options {
         Options {
             dom0_memory: 512 << 20,
             dom0_vcpus: None,
+            dom0_vcpus_pin: false,
             dtuart: None,
             level: Threshold::always(Level::Info),
             guest_level: Threshold { always: 0, limited: Level::Warning as u8 },
@@ -117,6 +120,7 @@ impl Options {
                 self.dom0_memory = size(first.rsplit(':').next()?)?;
             }
             ("dom0_max_vcpus", Some(value)) => self.dom0_vcpus = Some(value.split('-').next_back()?.parse().ok()?),
+            ("dom0_vcpus_pin", value) => self.dom0_vcpus_pin = flag(value)?,
             ("dtuart", Some(value)) => self.dtuart = Some(value.to_string()),
             ("loglvl", Some(value)) => self.level = threshold(value)?,
             ("guest_loglvl", Some(value)) => self.guest_level = threshold(value)?,
@@ -193,10 +197,10 @@ mod tests {
 
     #[test]
     fn the_labs_line_is_understood() {
-        let line = "console=dtuart dtuart=/pl011@9000000 dom0_mem=1024M dom0_max_vcpus=2 bootscrub=0";
+        let line = "console=dtuart dtuart=/pl011@9000000 dom0_mem=1024M dom0_max_vcpus=2 dom0_vcpus_pin bootscrub=0";
         let options = Options::parse(line);
         assert_eq!(options.dom0_memory, 1 << 30);
-        assert_eq!(options.dom0_vcpus, Some(2));
+        assert_eq!((options.dom0_vcpus, options.dom0_vcpus_pin), (Some(2), true));
         assert_eq!(options.dtuart.as_deref(), Some("/pl011@9000000"));
         assert!(options.unknown.is_empty());
     }

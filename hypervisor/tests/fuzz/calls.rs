@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use hypervisor::arch::{
-    self, Event, Lock, Stopped, limit_copies, rules, set_translation_registers, start_memory, take_record, vcpu::Saved,
+    self, Event, Lock, Stopped, become_cpu, limit_copies, rules, set_translation_registers, smp, start_memory,
+    take_record, vcpu::Saved,
 };
 use hypervisor::console::limit::Limit;
 use hypervisor::device::vgic::{Version, Vgic};
@@ -95,10 +96,19 @@ fn new_domain(id: u16, vcpus: usize) -> (Arc<Domain>, u64) {
         mappings: Lock::new(Mappings::new(1)),
         polling: AtomicU64::new(0),
         assists: AtomicU64::new(0),
+        last: hypervisor::domain::nowhere(),
         shutdown: Lock::new(None),
         log: Lock::new(Limit::new()),
     };
     (Arc::new(domain), first.0)
+}
+
+/// Lets every CPU take those who wait for it.
+fn run_all() {
+    for cpu in (0..smp::count()).rev() {
+        become_cpu(cpu);
+        while schedule::next().is_some() {}
+    }
 }
 
 fn start() {
@@ -251,7 +261,7 @@ impl World {
             Status::Blocked => schedule::wake(&entity.domain, entity.index),
             Status::Runnable | Status::Running => {}
         }
-        while schedule::next().is_some() {}
+        run_all();
         entity
     }
 
@@ -266,10 +276,10 @@ impl World {
                 }
             }
             Then::Off => drop(vcpu.change(Status::Running, Status::Off)),
-            Then::Yield => schedule::requeue(entity),
+            Then::Yield | Then::Over => schedule::requeue(entity, then == Then::Yield),
             Then::Resume => {}
         }
-        while schedule::next().is_some() {}
+        run_all();
     }
 
     fn call(&mut self, number: u64, arguments: [u64; 3], reached: &mut Reached) -> Result<(), String> {

@@ -23,6 +23,8 @@ pub static SECONDARY: Secondary =
     Secondary { root: AtomicU64::new(1), stack: AtomicU64::new(0), number: AtomicU64::new(0) };
 
 static AFFINITIES: [AtomicU64; CPUS_MAX] = [const { AtomicU64::new(0) }; CPUS_MAX];
+/// MIDR_EL1 of each.
+static KINDS: [AtomicU64; CPUS_MAX] = [const { AtomicU64::new(0) }; CPUS_MAX];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 unsafe extern "C" {
@@ -53,6 +55,7 @@ pub fn name(number: usize) {
 pub fn start(number: usize) {
     name(number);
     AFFINITIES[number].store(read!("mpidr_el1") & AFFINITY, Relaxed);
+    KINDS[number].store(read!("midr_el1"), Relaxed);
     COUNT.fetch_add(1, Release);
 }
 
@@ -69,6 +72,11 @@ pub fn own_affinity() -> u64 {
 /// Returns a CPU's affinity fields.
 pub fn affinity(number: usize) -> u64 {
     AFFINITIES[number].load(Relaxed)
+}
+
+/// Whether two CPUs are of the same make, so that a guest does not notice which of them it is on.
+pub fn alike(one: usize, other: usize) -> bool {
+    one == other || KINDS[one].load(Relaxed) == KINDS[other].load(Relaxed)
 }
 
 /// Starts the CPU with this affinity as `number`, on a stack of `STACK_SIZE` bytes at `stack` (physical), and waits until it runs.

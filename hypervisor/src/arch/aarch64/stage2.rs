@@ -64,6 +64,13 @@ pub fn invalidate_all(vttbr: u64) {
     });
 }
 
+/// Invalidates, on this CPU, what stage 1 of the loaded guest made.
+pub fn invalidate_here() {
+    instruction!("tlbi vmalle1");
+    instruction!("dsb nsh");
+    instruction!("isb");
+}
+
 /// Invalidations by address act on the guest whose identifier is in VTTBR_EL2.
 fn with_guest(vttbr: u64, act: impl FnOnce()) {
     let current = read!("vttbr_el2");

@@ -182,6 +182,8 @@ impl Saved {
 
     /// Takes the vCPU's registers off this CPU.
     pub fn save(&mut self) {
+        // The guest's own barriers, wherever it goes on, are to order what it did here, maintenance of caches and TLBs as well.
+        instruction!("dsb sy");
         self.registers.save();
         write!("cntv_ctl_el0", 0);
         self.interface = gic::save_interface();

@@ -77,6 +77,8 @@ pub fn judge(record: &[Event], is_fresh: impl Fn(u64) -> bool) -> Result<(), Bro
                 (seen, stored) = (false, true);
             }
             Event::Publish => seen = true,
+            // Of stage 1.
+            Event::InvalidateHere => {}
             // Both begin with a barrier. By address one leaf goes, and the walk to it; what was below a table stays.
             Event::Invalidate(_) => {
                 seen = true;

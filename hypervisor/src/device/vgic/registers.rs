@@ -207,6 +207,8 @@ impl Vgic {
 
     fn write_bit(&mut self, bank: usize, number: usize, bits: Bits, on: bool) -> Option<usize> {
         let v2_sgi = self.version == Version::V2 && number < SGIS;
+        let target = self.get(bank, number)?.target.and_then(|vcpu| self.banks.get(vcpu));
+        let cpu = target.map(|target| target.cpu);
         let interrupt = self.get_mut(bank, number)?;
         match bits {
             Bits::Group => interrupt.group1 = on,
@@ -214,7 +216,10 @@ impl Vgic {
             Bits::Enable | Bits::Pending if v2_sgi => {}
             Bits::Enable if interrupt.enabled != on => {
                 interrupt.enabled = on;
-                interrupt.shared_hardware().into_iter().for_each(|physical| gic::enable(physical, on));
+                if let Some(physical) = interrupt.shared_hardware() {
+                    cpu.filter(|_| on).into_iter().for_each(|cpu| gic::route(physical, cpu));
+                    gic::enable(physical, on);
+                }
             }
             Bits::Enable => {}
             Bits::Pending if on => interrupt.latched = true,
