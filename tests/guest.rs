@@ -28,8 +28,26 @@ enum Below<'a> {
     Hypervisor(&'a Path),
 }
 
-/// Runs the guest; returns its lines, or none where there is no QEMU, which is said aloud.
+/// How many CPUs there are of which kind, and how time passes.
+#[derive(Clone, Copy)]
+struct Cpus {
+    real: usize,
+    virtual_: usize,
+    /// Time is instructions, so that the machine on which the test runs does not show.
+    counted: bool,
+}
+
+/// Runs the guest on one CPU; returns its lines, or none where there is no QEMU, which is said aloud.
 fn run(what: &str, gic: u32, below: &Below<'_>) -> Option<Vec<String>> {
+    let printed = run_on(Cpus { real: 1, virtual_: 1, counted: false }, what, gic, below)?;
+    let lines = printed.lines().filter_map(|line| line.split_once("guest: ").map(|(_, text)| text.to_owned()));
+    let lines: Vec<String> = lines.collect();
+    assert_eq!(lines.last().map(String::as_str), Some("end"), "{printed}");
+    Some(lines)
+}
+
+/// Runs the guest; returns all that was printed.
+fn run_on(cpus: Cpus, what: &str, gic: u32, below: &Below<'_>) -> Option<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let guest = folder.path().join("guest.bin");
     fs::write(&guest, flatten(GUEST).expect("an ELF file")).expect("written");
@@ -39,7 +57,10 @@ fn run(what: &str, gic: u32, below: &Below<'_>) -> Option<Vec<String>> {
         return None;
     }
     command.add(["-cpu", "cortex-a57"]).add(["-nographic"]).add(["-nodefaults"]).add(["-serial", "mon:stdio"]);
-    command.add(["-smp", "1"]).add(["-m", "1024"]).add(["-no-reboot"]);
+    command.add(["-smp".into(), cpus.real.to_string()]).add(["-m", "1024"]).add(["-no-reboot"]);
+    if cpus.counted {
+        command.add(["-icount", "shift=6,sleep=off"]);
+    }
     match below {
         Below::Nothing => {
             command.add(["-M".into(), format!("virt,gic-version={gic}")]);
@@ -47,18 +68,17 @@ fn run(what: &str, gic: u32, below: &Below<'_>) -> Option<Vec<String>> {
         }
         Below::Hypervisor(image) => {
             command.add(["-M".into(), format!("virt,virtualization=on,gic-version={gic}")]);
-            let words = "console=dtuart dtuart=/pl011@9000000 dom0_mem=512M dom0_max_vcpus=1 bootscrub=0";
-            command.add(["-kernel".as_ref(), image.as_os_str()]).add(["-append", words]);
+            let vcpus = cpus.virtual_;
+            let words =
+                format!("console=dtuart dtuart=/pl011@9000000 dom0_mem=512M dom0_max_vcpus={vcpus} bootscrub=0");
+            command.add(["-kernel".as_ref(), image.as_os_str()]).add(["-append".into(), words]);
             let loader = format!("guest-loader,addr=0x4a000000,kernel={},bootargs={what}", guest.display());
             command.add(["-device".into(), loader]);
         }
     }
     let Run { printed, off } = serial::run(&command, folder.path(), None, LIMIT);
     assert!(off, "not off after {LIMIT:?}:\n{printed}");
-    let lines = printed.lines().filter_map(|line| line.split_once("guest: ").map(|(_, text)| text.to_owned()));
-    let lines: Vec<String> = lines.collect();
-    assert_eq!(lines.last().map(String::as_str), Some("end"), "{printed}");
-    Some(lines)
+    Some(printed)
 }
 
 /// Compares with what is expected.
@@ -187,5 +207,52 @@ fn interrupts_on_ours() {
 fn timers_on_ours() {
     for gic in [3, 2] {
         on_ours("timers", "timers", gic);
+    }
+}
+
+/// What each CPU of the guest counted: ticks, those that were due, microseconds that one was late, checks of registers.
+fn counted(printed: &str) -> Vec<[u64; 4]> {
+    let lines: Vec<&str> = printed.lines().filter(|line| line.contains("several: CPU ")).collect();
+    let numbers = |line: &&str| {
+        assert!(line.ends_with("wrong 0x0"), "registers are not what they were: {printed}");
+        let (_, counts) = line.split_once("CPU ").expect("filtered");
+        let numbers: Vec<u64> =
+            counts.split(|c: char| !c.is_ascii_digit()).filter_map(|word| word.parse().ok()).collect();
+        [numbers[1], numbers[2], numbers[3], numbers[4]]
+    };
+    lines.iter().map(numbers).collect()
+}
+
+/// Rounds in which the guest's CPUs are switched on and off (hypervisor/guest/src/several.rs).
+const ROUNDS: u64 = 4;
+
+#[test]
+fn four_virtual_cpus_on_one_lose_no_tick_and_no_register() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = our_image(folder.path());
+    for gic in [3, 2] {
+        let cpus = Cpus { real: 1, virtual_: 4, counted: true };
+        let Some(printed) = run_on(cpus, "several=1", gic, &Below::Hypervisor(&image)) else { return };
+        let counts = counted(&printed);
+        assert_eq!(counts.len(), 4, "{printed}");
+        for [ticks, due, late, checks] in counts {
+            assert!(ticks.abs_diff(due) <= 2 * ROUNDS && due >= 90, "{printed}");
+            // A slice of each of the other three, and what they are interrupted for.
+            assert!(late < 60_000 && checks >= 20, "{printed}");
+        }
+    }
+}
+
+#[test]
+fn four_virtual_cpus_on_two_go_from_one_to_the_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = our_image(folder.path());
+    for gic in [3, 2] {
+        let cpus = Cpus { real: 2, virtual_: 4, counted: false };
+        let Some(printed) = run_on(cpus, "several=2", gic, &Below::Hypervisor(&image)) else { return };
+        assert_eq!(counted(&printed).len(), 4, "{printed}");
+        let moves = printed.split_once("its vCPUs went to another CPU ").and_then(|(_, rest)| rest.split_once(' '));
+        let moves: u64 = moves.and_then(|(count, _)| count.parse().ok()).unwrap_or(0);
+        assert!(moves > 0, "{printed}");
     }
 }

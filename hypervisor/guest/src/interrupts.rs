@@ -51,6 +51,25 @@ pub fn prepare(board: &Board) {
     STARTED.store(true, SeqCst);
 }
 
+/// Gets the interface of another CPU than the first ready, for its virtual timer.
+pub fn prepare_other(number: usize) {
+    let private = private(0) + if V3.load(SeqCst) { number as u64 * 0x2_0000 } else { 0 };
+    if V3.load(SeqCst) {
+        let waker = private - 0x1_0000 + 0x14;
+        store(waker, 4, load(waker, 4) & !2);
+        while load(waker, 4) & 4 != 0 {}
+        write_register!("s3_0_c12_c12_5", read_register!("s3_0_c12_c12_5") | 1); // ICC_SRE_EL1
+        store(private + 0x80, 4, 0xffff_ffff); // GICR_IGROUPR0
+        write_register!("s3_0_c4_c6_0", 0xf0); // ICC_PMR_EL1
+        write_register!("s3_0_c12_c12_7", 1); // ICC_IGRPEN1_EL1
+    } else {
+        store(interface() + 4, 4, 0xf0); // GICC_PMR
+        store(interface(), 4, 1); // GICC_CTLR
+    }
+    store(private + 0x180, 4, 0xffff_ffff);
+    store(private + 0x100, 4, 1 << VIRTUAL_TIMER);
+}
+
 /// Returns the address of the distributor.
 pub fn distributor() -> u64 {
     PLACES[0].load(SeqCst)
@@ -89,7 +108,7 @@ pub fn taken() {
     let interrupt = acknowledge();
     LAST.store(interrupt.into(), SeqCst);
     COUNT.fetch_add(1, SeqCst);
-    if interrupt & 0x3ff == VIRTUAL_TIMER {
+    if interrupt & 0x3ff == VIRTUAL_TIMER && !crate::several::tick() {
         write_register!("cntv_ctl_el0", 0b11);
     }
     if interrupt & 0x3ff < 1020 {

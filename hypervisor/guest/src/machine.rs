@@ -25,11 +25,31 @@ pub const PAGE: u64 = 4096;
 /// How many pages of memory tests have.
 pub const PAGES: usize = 64;
 
-core::arch::global_asm!(include_str!("start.S"), window = const WINDOW, direct = const DIRECT);
+/// CPUs that there can be.
+pub const CPUS: usize = 8;
+/// Bytes of the stack of each but the first.
+const STACK: usize = 16 << 10;
+
+core::arch::global_asm!(
+    include_str!("start.S"),
+    window = const WINDOW,
+    direct = const DIRECT,
+    stacks = sym STACKS,
+    stack = const STACK,
+);
 
 unsafe extern "C" {
     static tables: u8;
+    fn secondary();
+    fn fill_registers(pattern: u64);
+    fn check_registers(pattern: u64) -> u64;
 }
+
+#[repr(C, align(16))]
+struct Stacks(UnsafeCell<[[u8; STACK]; CPUS]>);
+// SAFETY: each is one CPU's.
+unsafe impl Sync for Stacks {}
+static STACKS: Stacks = Stacks(UnsafeCell::new([[0; STACK]; CPUS]));
 
 #[repr(C, align(4096))]
 struct Memory(UnsafeCell<[[u8; PAGE as usize]; PAGES]>);
@@ -234,6 +254,45 @@ pub fn call_nothing_at_all() {
 pub fn wait() {
     // SAFETY: waiting changes no state that Rust knows of.
     unsafe { asm!("dsb sy", "wfi", "isb", options(nostack)) }
+}
+
+/// Starts CPU `number`, which goes to [`crate::several::secondary`]; returns what PSCI says.
+pub fn start_cpu(number: usize) -> i64 {
+    let image = IMAGE.load(SeqCst);
+    // The tables' first page holds an entry for each GiB; it lacks the one where the image is (start.S).
+    let slot = core::ptr::addr_of!(tables) as u64 + (image >> 30) * 8;
+    store(slot, 8, image >> 30 << 30 | 0x701);
+    // SAFETY: makes the entry visible.
+    unsafe { asm!("dsb ish", "isb", options(nostack)) };
+    let entry = physical(secondary as *const () as u64);
+    firmware(false, [0xc400_0003, number as u64, entry, number as u64])[0] as i64
+}
+
+/// Called by start.S on every other CPU.
+#[unsafe(no_mangle)]
+extern "C" fn guest_secondary(number: u64) -> ! {
+    crate::several::secondary(number as usize)
+}
+
+/// Switches this CPU off.
+pub fn switch_off() -> ! {
+    firmware(false, [0x8400_0002, 0, 0, 0]);
+    loop {
+        wait();
+    }
+}
+
+/// Lets this CPU use its vector registers, and puts something of the pattern into them and others that belong to a CPU.
+pub fn fill(pattern: u64) {
+    write_register!("cpacr_el1", 3 << 20);
+    // SAFETY: registers that the compiler does not use.
+    unsafe { fill_registers(pattern) }
+}
+
+/// Returns the bits that are not as [`fill`] left them.
+pub fn check(pattern: u64) -> u64 {
+    // SAFETY: as above.
+    unsafe { check_registers(pattern) }
 }
 
 /// Lets interrupts in, or keeps them out.

@@ -7,10 +7,11 @@
 //!   calls        making a hypercall with a structure; what is said of a result
 //!   cases        one file for each hypercall; pointers.rs, hostile ones for any of them
 //!   interrupts   the interrupt controller and the timers
+//!   several      several CPUs: registers, ticks, switching off and on
 //!   bench        loops to be counted
 //! ```
 //!
-//! The kernel's command line says what is run: `hypercalls`, `interrupts`, `timers`, `bench`.
+//! The kernel's command line says what is run: `hypercalls`, `interrupts`, `timers`, `several=SECONDS`, `bench`.
 #![no_std]
 #![no_main]
 
@@ -22,6 +23,7 @@ mod cases;
 mod interrupts;
 mod machine;
 mod say;
+mod several;
 
 use fdt::Fdt;
 
@@ -54,7 +56,11 @@ fn run(tree: &'static [u8]) -> ! {
             "interrupts" => interrupts::run(&board, false),
             "timers" => interrupts::run(&board, true),
             "bench" => bench::run(&board),
-            _ => {}
+            _ => {
+                if let Some(seconds) = word.strip_prefix("several=").and_then(|text| text.parse().ok()) {
+                    several::run(&board, seconds);
+                }
+            }
         }
     }
     say!("end");

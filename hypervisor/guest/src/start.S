@@ -1,7 +1,7 @@
 // From the loader to Rust: the arm64 Image header, page tables, the MMU; and the way into exception handlers and back.
 //
 // Entered at EL1 with MMU and data cache off, x0 = physical address of the device tree (Linux, Documentation/arm64/booting.rst).
-// From Rust: {window}, {direct} (machine.rs).
+// From Rust: {window}, {direct}, {stacks}, {stack} (machine.rs).
 
 .equ NORMAL, 0x701                      // valid block, attribute 0, inner shareable, accessed
 .equ DEVICE, 0x60000000000405           // valid block, attribute 1, accessed, never executed
@@ -64,6 +64,33 @@ boot:
     dsb     sy
     bl      invalidate_tables
 
+    ldr     x30, =high
+    b       enable_mmu
+
+// Where the firmware sends another CPU, with its number; Rust has mapped the place where the MMU comes on.
+.global secondary
+secondary:
+    msr     daifset, #15
+    mov     x20, x0
+    adrp    x22, tables
+    ldr     x30, =secondary_high
+    b       enable_mmu
+secondary_high:
+    ldr     x0, =vectors
+    msr     vbar_el1, x0
+    isb
+    ldr     x0, ={stacks}
+    add     x1, x20, #1
+    mov     x2, #{stack}
+    madd    x0, x1, x2, x0
+    mov     sp, x0
+    mov     x29, xzr
+    mov     x30, xzr
+    mov     x0, x20
+    b       guest_secondary
+
+// Turns on MMU and caches with the tables at x22, and goes to x30.
+enable_mmu:
     ldr     x0, =0x4400ff               // attributes: write-back, nGnRnE, uncached
     msr     mair_el1, x0
     mrs     x1, id_aa64mmfr0_el1
@@ -79,7 +106,6 @@ boot:
     ic      iallu
     dsb     nsh
     isb
-    ldr     x30, =high
     ldr     x0, =0x30d0180d             // MMU, caches, stack alignment
     msr     sctlr_el1, x0
     isb
@@ -189,3 +215,60 @@ exception:
     add     sp, sp, #272
     eret
 .text
+
+// extern "C" fn fill_registers(pattern: u64): puts something of the pattern into every register that another vCPU has as well.
+// extern "C" fn check_registers(pattern: u64) -> u64: returns the bits that are not what was put there.
+.arch_extension fp
+.arch_extension simd
+.macro each_vector act
+    .irp    n, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31
+    \act    \n
+    .endr
+.endm
+.macro fill_vector n
+    add     x1, x0, #\n
+    dup     v\n\().2d, x1
+.endm
+.macro check_vector n
+    add     x1, x0, #\n
+    mov     x2, v\n\().d[0]
+    eor     x2, x2, x1
+    orr     x3, x3, x2
+    mov     x2, v\n\().d[1]
+    eor     x2, x2, x1
+    orr     x3, x3, x2
+.endm
+.macro check register, mask
+    mrs     x2, \register
+    and     x1, x0, #\mask
+    eor     x2, x2, x1
+    orr     x3, x3, x2
+.endm
+.global fill_registers
+fill_registers:
+    each_vector fill_vector
+    and     x1, x0, #0xf
+    msr     fpsr, x1                    // cumulative exceptions
+    and     x1, x0, #0xc00000
+    msr     fpcr, x1                    // rounding
+    msr     tpidr_el0, x0
+    msr     tpidr_el1, x0
+    and     x1, x0, #0xffff
+    msr     contextidr_el1, x1
+    isb
+    ret
+.global check_registers
+check_registers:
+    mov     x3, xzr
+    each_vector check_vector
+    check   fpsr, 0xf
+    check   fpcr, 0xc00000
+    mrs     x2, tpidr_el0
+    eor     x2, x2, x0
+    orr     x3, x3, x2
+    mrs     x2, tpidr_el1
+    eor     x2, x2, x0
+    orr     x3, x3, x2
+    check   contextidr_el1, 0xffff
+    mov     x0, x3
+    ret
