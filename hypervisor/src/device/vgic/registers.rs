@@ -96,7 +96,13 @@ pub(super) fn concerns(bank: usize, offset: u64, size: u64, write: bool) -> Opti
 
 impl Vgic {
     /// Returns whose list registers must be empty for an access, if anybody's.
+    #[inline]
     pub fn concerns(version: Version, place: Place, write: Option<u64>) -> Option<Concerns> {
+        // Most reads are of what no list register holds.
+        let shows_state = STATE.contains(&(place.offset & 0xffff)) || super::v2::SENDERS.contains(&place.offset);
+        if write.is_none() && !shows_state {
+            return None;
+        }
         match version {
             Version::V2 => super::v2::concerns(place, write),
             Version::V3 => super::v3::concerns(place, write),

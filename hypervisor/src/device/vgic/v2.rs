@@ -16,6 +16,8 @@ const SGIR: u64 = 0xf00;
 const CPENDSGIR: u64 = 0xf10;
 const SPENDSGIR: u64 = 0xf20;
 const SPENDSGIR_END: u64 = 0xf30;
+/// Where the senders of SGIs show.
+pub(super) const SENDERS: core::ops::Range<u64> = CPENDSGIR..SPENDSGIR_END;
 const IDENTITY: u64 = 0xfd0;
 /// Of Arm's design (0x43b), architecture version 2 in ICPIDR2.
 const IDENTITY_BYTES: [u8; 12] = [0x04, 0, 0, 0, 0x90, 0xb4, 0x2b, 0, 0x0d, 0xf0, 0x05, 0xb1];
