@@ -346,15 +346,15 @@ pub fn undefined(caller: &mut Caller<'_>) -> Then {
 
 /// An access that the guest's memory does not have: one of our devices, or a mistake.
 fn stage2_abort(caller: &mut Caller<'_>, abort: Abort) -> Then {
-    let map = caller.entity.domain.map;
+    let map = &caller.entity.domain.map;
     let address = abort.address;
     if let Some(access) = abort.access.filter(|_| !abort.walk) {
         let size = u64::from(access.size);
         let inside = |start: u64, length: u64| {
             address.checked_sub(start).filter(|&offset| offset.is_multiple_of(size) && offset + size <= length)
         };
-        let value = access.truncate(caller.state.context.get(access.register.into()));
-        let written = abort.write.then_some(value);
+        let value = || access.truncate(caller.state.context.get(access.register.into()));
+        let written = if abort.write { Some(value()) } else { None };
         let either = |read, write| if abort.write { write } else { read };
         let result = if let Some(offset) = inside(map.distributor.0, map.distributor.1) {
             caller.note(either(Reason::DistributorRead, Reason::DistributorWrite), offset);

@@ -110,6 +110,7 @@ impl Vgic {
     }
 
     /// Reads a register.
+    #[inline]
     pub fn read(&self, place: Place) -> u64 {
         match self.version {
             Version::V2 => self.read_v2(place),
@@ -301,7 +302,11 @@ pub(super) fn concerned(vcpus: impl Iterator<Item = usize>) -> Concerned {
 /// Returns the bytes of a register that an access reads.
 pub(super) fn part(value: u64, offset: u64, size: u64) -> u64 {
     let value = value >> (offset * 8);
-    if size >= 8 { value } else { value & ((1 << (size * 8)) - 1) }
+    match size {
+        8.. => value,
+        4 => value & 0xffff_ffff,
+        _ => value & ((1 << (size * 8)) - 1),
+    }
 }
 
 /// Returns a register with the bytes replaced that an access writes.
