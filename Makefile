@@ -51,7 +51,7 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	MODULES_ROOT=$(INPUTS)/kernel XENBUILD_XEN=$(CURDIR)/out/tutorial/xen cargo test --locked --release -- --include-ignored
 	set -e; for variant in $(MATRIX); do for recipe in tutorial tutorial-el3; do \
 	  $(XENBUILD) test recipes/$$recipe.toml --variant $$variant; done; done
-	set -e; for variant in one-cpu four-cpus gicv2-four-cpus cortex-a53 cortex-a72 panic; do \
+	set -e; for variant in one-cpu four-cpus gicv2-four-cpus eight-cpus 512-MiB 8-GiB cortex-a53 cortex-a72 max panic; do \
 	  $(XENBUILD) test tests/data/hypervisor/dom0.toml --variant $$variant; done
 	$(XENBUILD) test recipes/u-boot.toml --variant firmware-tree
 	$(XENBUILD) test recipes/zcu102.toml --variant qemu
