@@ -289,6 +289,11 @@ pub mod fixture {
 
     /// Returns a domain of one vCPU and 16 pages, 1:1, and the address of the first page.
     pub fn domain(id: u16, control: bool) -> (Arc<Domain>, u64) {
+        domain_of(id, control, 1)
+    }
+
+    /// Returns such a domain of several vCPUs, all of them off.
+    pub fn domain_of(id: u16, control: bool, vcpus: usize) -> (Arc<Domain>, u64) {
         start_memory();
         let first = frames::allocate_as(4, id, State::Domain).expect("memory");
         (0..16).for_each(|index| frames::zero(Mfn(first.0 + index)));
@@ -302,8 +307,8 @@ pub mod fixture {
             direct: true,
             p2m: Lock::new(p2m),
             vttbr,
-            vcpus: alloc::vec![Vcpu::new(0, 0, Saved::new(1 << 31, vttbr, 0))],
-            vgic: Lock::new(Vgic::new(Version::V3, 32, &[0], 16)),
+            vcpus: (0..vcpus).map(|vcpu| Vcpu::new(vcpu, 0, Saved::new(1 << 31 | affinity(vcpu), vttbr, 0))).collect(),
+            vgic: Lock::new(Vgic::new(Version::V3, 32, &Vec::from_iter((0..vcpus).map(affinity)), 16)),
             vgic_version: Version::V3,
             map: Map { distributor: (0x800_0000, 0x1_0000), redistributors: Some((0x80a_0000, 0x2_0000)), uart: None },
             interrupts: Interrupts { virtual_timer: 27, physical_timer: 30, events: 16 },
@@ -314,7 +319,7 @@ pub mod fixture {
             pages: AtomicU64::new(16),
             pages_max: AtomicU64::new(16),
             time_offset: 0,
-            events: Lock::new(Events::new(1, 1023).expect("memory")),
+            events: Lock::new(Events::new(vcpus, 1023).expect("memory")),
             grants: Lock::new(Grants::new(grants::FRAMES_MAX)),
             mappings: Lock::new(Mappings::new(1)),
             polling: AtomicU64::new(0),

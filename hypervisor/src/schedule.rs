@@ -93,10 +93,10 @@ pub fn enlist(domain: &Arc<Domain>, index: usize) {
     MEMBERS[cpu].lock().push(Entity { domain: domain.clone(), index });
 }
 
-/// Lets a vCPU that is off start; says whether it was off.
+/// Lets a vCPU start that is off, or being switched on by the caller; says whether it was.
 pub fn start(domain: &Arc<Domain>, index: usize) -> bool {
     let vcpu = &domain.vcpus[index];
-    let started = vcpu.change(Status::Off, Status::Runnable);
+    let started = [Status::Off, Status::Starting].into_iter().any(|from| vcpu.change(from, Status::Runnable));
     if started {
         enqueue(domain, index);
     }

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use crate::arch::vcpu::{PSTATE_RESET, Saved};
 use crate::arch::{Context, smp};
-use crate::domain::vcpu::{NEVER, Status, WATCHDOGS};
+use crate::domain::vcpu::{NEVER, Status, Vcpu, WATCHDOGS};
 use crate::hypercall::sched_op;
 use crate::run::{self, Caller, Then};
 use crate::schedule;
@@ -13,6 +13,7 @@ const SUCCESS: i64 = 0;
 const NOT_SUPPORTED: i64 = -1;
 const INVALID_PARAMETERS: i64 = -2;
 const ALREADY_ON: i64 = -4;
+const ON_PENDING: i64 = -5;
 const INVALID_ADDRESS: i64 = -9;
 
 const VERSION: u32 = 0x8400_0000;
@@ -108,14 +109,11 @@ fn cpu_on(caller: &mut Caller<'_>, target: u64, entry: u64, argument: u64) -> i6
         return INVALID_ADDRESS;
     }
     let vcpu = &domain.vcpus[index];
-    if index == caller.entity.index || vcpu.status() != Status::Off {
-        return ALREADY_ON;
+    // Of several callers one prepares the state. The others do not even wait for it: once the vCPU runs, its CPU keeps it.
+    if !vcpu.change(Status::Off, Status::Starting) {
+        return if vcpu.status() == Status::Starting { ON_PENDING } else { ALREADY_ON };
     }
-    // Off means that nobody holds the state for longer than this; what others do meanwhile shows in the status.
     let mut state = vcpu.state.lock();
-    if vcpu.status() != Status::Off {
-        return ALREADY_ON;
-    }
     state.context = Context { pc: entry, pstate: PSTATE_RESET, ..Context::default() };
     state.context.x[0] = argument;
     state.saved = Saved::new(state.saved.mpidr, state.saved.vttbr, state.saved.time_offset);
@@ -123,7 +121,9 @@ fn cpu_on(caller: &mut Caller<'_>, target: u64, entry: u64, argument: u64) -> i6
     // The watchdogs are the domain's, not this vCPU's.
     vcpu.deadlines[..WATCHDOGS.start].iter().for_each(|deadline| deadline.store(NEVER, Relaxed));
     domain.vgic.lock().reset(index);
-    if schedule::start(domain, index) { SUCCESS } else { ALREADY_ON }
+    drop(state);
+    schedule::start(domain, index);
+    SUCCESS
 }
 
 fn affinity_info(caller: &Caller<'_>, target: u64, level: u64) -> i64 {
@@ -136,9 +136,85 @@ fn affinity_info(caller: &Caller<'_>, target: u64, level: u64) -> i64 {
         2 => smp::AFFINITY & !0xffff,
         _ => smp::AFFINITY & !0xff_ffff,
     };
-    let mut some = caller.entity.domain.vcpus.iter().filter(|vcpu| vcpu.affinity() & mask == target & mask).peekable();
-    match (some.peek().is_some(), some.any(|vcpu| vcpu.status() != Status::Off)) {
-        (false, _) => INVALID_PARAMETERS,
-        (true, on) => i64::from(!on),
+    let some = caller.entity.domain.vcpus.iter().filter(|vcpu| vcpu.affinity() & mask == target & mask);
+    // ON, OFF, ON_PENDING: of several vCPUs one that is on counts, or else one that will be.
+    let level = |vcpu: &Vcpu| match vcpu.status() {
+        Status::Blocked | Status::Runnable | Status::Running => (0, 0),
+        Status::Starting => (1, 2),
+        Status::Off => (2, 1),
+    };
+    some.map(level).min().map_or(INVALID_PARAMETERS, |(_, answer)| answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Domain, fixture};
+    use crate::schedule::Entity;
+    use alloc::sync::Arc;
+    use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::sync::Barrier;
+    use std::sync::mpsc::channel;
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    /// Makes a call as a vCPU.
+    fn firmware(domain: &Arc<Domain>, index: usize, arguments: [u64; 4]) -> i64 {
+        let entity = Entity { domain: domain.clone(), index };
+        let mut state = domain.vcpus[index].state.lock();
+        state.context.x[..4].copy_from_slice(&arguments);
+        call(&mut Caller { entity: &entity, state: &mut state });
+        state.context.x[0] as i64
+    }
+
+    fn wait_until(what: impl Fn() -> bool) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while !what() {
+            assert!(Instant::now() < end, "it does not happen");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn who_comes_second_does_not_wait_for_the_first() {
+        let (domain, memory) = fixture::domain_of(61, false, 3);
+        let target = domain.vcpus[2].state.lock();
+        let (one, two) = (domain.clone(), domain.clone());
+        let first = thread::spawn(move || firmware(&one, 0, [CPU_ON.into(), 2, memory, 7]));
+        wait_until(|| domain.vcpus[2].status() == Status::Starting);
+        let (answer, answered) = channel();
+        thread::spawn(move || answer.send(firmware(&two, 1, [CPU_ON.into(), 2, memory, 8])));
+        assert_eq!(answered.recv_timeout(Duration::from_secs(20)), Ok(ON_PENDING));
+        assert_eq!(firmware(&domain, 1, [AFFINITY_INFO.into(), 2, 0, 0]), 2, "ON_PENDING");
+        drop(target);
+        assert_eq!(first.join().unwrap(), SUCCESS);
+        assert_eq!(firmware(&domain, 1, [CPU_ON.into(), 2, memory, 9]), ALREADY_ON);
+        assert_eq!(firmware(&domain, 1, [AFFINITY_INFO.into(), 2, 0, 0]), 0, "ON");
+        let state = domain.vcpus[2].state.lock();
+        assert_eq!((state.context.pc, state.context.x[0]), (memory, 7), "what the first one said counts");
+    }
+
+    #[test]
+    fn of_two_that_switch_one_on_one_does_and_then_it_may_run_for_ever() {
+        for _ in 0..200 {
+            let (domain, memory) = fixture::domain_of(62, false, 3);
+            let (together, answered) = (Barrier::new(2), AtomicUsize::new(0));
+            let call = |index| {
+                together.wait();
+                let answer = firmware(&domain, index, [CPU_ON.into(), 2, memory, 0]);
+                // From now on the target computes: its CPU keeps its state until the other one has been answered too.
+                let state = (answer == SUCCESS).then(|| domain.vcpus[2].state.lock());
+                answered.fetch_add(1, SeqCst);
+                wait_until(|| answered.load(SeqCst) == 2);
+                drop(state);
+                answer
+            };
+            let answers = thread::scope(|scope| {
+                let other = scope.spawn(|| call(1));
+                [call(0), other.join().unwrap()]
+            });
+            assert_eq!(answers.iter().filter(|&&answer| answer == SUCCESS).count(), 1, "{answers:?}");
+            assert!(answers.iter().all(|answer| [SUCCESS, ALREADY_ON, ON_PENDING].contains(answer)), "{answers:?}");
+        }
     }
 }

@@ -28,7 +28,7 @@ pub fn change(entity: &Entity, state: &mut State, status: Status) {
         Status::Running => RUNSTATE_running,
         Status::Runnable => RUNSTATE_runnable,
         Status::Blocked => RUNSTATE_blocked,
-        Status::Off => RUNSTATE_offline,
+        Status::Off | Status::Starting => RUNSTATE_offline,
     };
     let (info, now) = (&mut state.runstate, now());
     if let Some(time) = info.time.get_mut(info.state as usize) {

@@ -23,6 +23,8 @@ pub enum Status {
     Runnable = 2,
     /// It has a CPU.
     Running = 3,
+    /// It is being switched on: its state is prepared by who did that, and nobody else may.
+    Starting = 4,
 }
 
 /// A virtual CPU. What others may touch is here; the rest is in its state, which belongs to the CPU that runs it.
@@ -150,6 +152,7 @@ impl Vcpu {
             0 => Status::Off,
             1 => Status::Blocked,
             2 => Status::Runnable,
+            4 => Status::Starting,
             _ => Status::Running,
         }
     }

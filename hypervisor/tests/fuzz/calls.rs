@@ -259,7 +259,7 @@ impl World {
         match entity.vcpu().status() {
             Status::Off => drop(schedule::start(&entity.domain, entity.index)),
             Status::Blocked => schedule::wake(&entity.domain, entity.index),
-            Status::Runnable | Status::Running => {}
+            Status::Runnable | Status::Running | Status::Starting => {}
         }
         run_all();
         entity
