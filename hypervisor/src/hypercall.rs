@@ -36,6 +36,7 @@ pub fn call(caller: &mut Caller<'_>) -> Then {
     let (number, [a, b, c]) = (x[16], [x[0], x[1], x[2]]);
     let (answer, then) = match Hypercall::from_number(number) {
         Some(Hypercall::SchedOp) => sched_op::call(caller, a, b),
+        Some(Hypercall::Multicall) => multicall::call(caller, a, b),
         Some(known) => (dispatch(caller, known, a, b, c), Then::Resume),
         None => (Err(Errno::ENOSYS), Then::Resume),
     };
@@ -53,18 +54,18 @@ fn dispatch(caller: &mut Caller<'_>, call: Hypercall, a: u64, b: u64, c: u64) ->
     match call {
         Hypercall::PlatformOp => platform_op::call(caller, a),
         Hypercall::MemoryOp => memory_op::call(caller, a, b),
-        Hypercall::Multicall => multicall::call(caller, a, b),
         Hypercall::XenVersion => xen_version::call(caller, a, b),
         Hypercall::ConsoleIo => console_io::call(caller, a, b, c),
         Hypercall::GrantTableOp => grant_table_op::call(caller, a, b, c),
         Hypercall::VmAssist => vm_assist::call(caller, a, b),
         Hypercall::VcpuOp => vcpu_op::call(caller, a, b, c),
-        Hypercall::SchedOp => sched_op::call(caller, a, b).0,
         Hypercall::EventChannelOp => event_channel_op::call(caller, a, b),
         Hypercall::HvmOp => hvm_op::call(caller, a, b),
         // The toolstack's: of another version than any that is spoken.
         Hypercall::Sysctl => refuse::<SysctlCall>(caller, a),
         Hypercall::Domctl => refuse::<DomctlCall>(caller, a),
+        // Not asked here: what the vCPU does next depends on them.
+        Hypercall::SchedOp | Hypercall::Multicall => Err(Errno::EINVAL),
         // What upstream is built without.
         Hypercall::XsmOp | Hypercall::PhysdevOp | Hypercall::ArgoOp | Hypercall::DmOp | Hypercall::HypfsOp => {
             Err(Errno::ENOSYS)

@@ -246,6 +246,8 @@ pub fn with_vgic<R>(
 
 /// Runs a vCPU until others have their turn.
 fn turn(entity: &Entity, state: &mut Guard<'_, State>) -> Then {
+    // Its list registers are empty, and what is active has to be in one when the guest ends it: even if nothing is new.
+    entity.vcpu().news.store(true, SeqCst);
     loop {
         if entity.vcpu().news.load(Relaxed) {
             flush(entity, state);
@@ -503,4 +505,99 @@ pub fn stop_machine(reason: u32, no_reboot: bool) -> ! {
         }
     }
     arch::stop()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::vcpu::put_guest;
+    use crate::domain::fixture;
+    use crate::hypercall::IMMEDIATE;
+    use xen_abi::Hypercall;
+    use xen_abi::sched::SchedOp;
+
+    const WFI: Exit = Exit::Wait { event: false };
+    /// A PPI that is injected.
+    const PPI: u32 = 20;
+    const ISENABLER: u64 = 0x1_0100;
+    const ISACTIVER: u64 = 0x1_0300;
+
+    fn place(frame: Frame, offset: u64) -> Place {
+        Place { own: 0, frame, offset, size: 4 }
+    }
+
+    /// Returns the vCPU of a domain whose PPI is enabled and pending.
+    fn interrupted(id: u16) -> Entity {
+        let (domain, _) = fixture::domain(id, false);
+        {
+            let mut vgic = domain.vgic.lock();
+            vgic.write(place(Frame::Distributor, 0), 3);
+            vgic.write(place(Frame::Redistributor(0), ISENABLER), 1 << PPI);
+        }
+        domain.inject(0, PPI);
+        Entity { domain, index: 0 }
+    }
+
+    fn is_active(entity: &Entity) -> bool {
+        entity.domain.vgic.lock().read(place(Frame::Redistributor(0), ISACTIVER)) >> PPI & 1 != 0
+    }
+
+    #[test]
+    fn what_is_active_while_the_guest_sleeps_is_ended_when_it_was_woken_by_nothing_new() {
+        let entity = interrupted(63);
+        let mut step = 0;
+        put_guest(move |_| {
+            step += 1;
+            if step == 1 {
+                assert!(gic::take_virtual(PPI as u16));
+            } else {
+                gic::end_virtual(PPI as u16);
+            }
+            WFI
+        });
+        let mut state = entity.vcpu().state.lock();
+        assert_eq!(turn(&entity, &mut state), Then::Block);
+        assert!(is_active(&entity));
+        assert!(!entity.vcpu().news.load(SeqCst));
+        assert_eq!(turn(&entity, &mut state), Then::Block);
+        assert!(!is_active(&entity), "the guest ended it");
+    }
+
+    #[test]
+    fn a_guest_sleeps_in_a_multicall_too() {
+        let entity = interrupted(64);
+        let list = entity.domain.p2m.lock().last().unwrap().address() - 4096;
+        let id = entity.domain.id;
+        let mut step = 0;
+        put_guest(move |context| {
+            step += 1;
+            if step > 1 {
+                gic::end_virtual(PPI as u16);
+                return WFI;
+            }
+            assert!(gic::take_virtual(PPI as u16));
+            let calls = [
+                (Hypercall::SchedOp.number(), SchedOp::Block.number()),
+                (Hypercall::SchedOp.number(), SchedOp::Yield.number()),
+                (Hypercall::XenVersion.number(), 0),
+            ];
+            for (index, (call, argument)) in calls.into_iter().enumerate() {
+                let words = [call, u64::MAX, u64::from(argument), 0, 0, 0, 0, 0];
+                let bytes: alloc::vec::Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                crate::memory::guest::write(id, list + index as u64 * 64, &bytes).unwrap();
+            }
+            (context.x[16], context.x[0], context.x[1]) = (Hypercall::Multicall.number(), list, 3);
+            Exit::Hvc(IMMEDIATE)
+        });
+        let mut state = entity.vcpu().state.lock();
+        assert_eq!(turn(&entity, &mut state), Then::Block);
+        assert_eq!(state.context.x[0], 0);
+        for (index, expected) in [0, 0, 0x4_0011].into_iter().enumerate() {
+            let mut result = [0; 8];
+            crate::memory::guest::read(id, list + index as u64 * 64 + 8, &mut result).unwrap();
+            assert_eq!(u64::from_le_bytes(result), expected, "call {index}");
+        }
+        assert_eq!(turn(&entity, &mut state), Then::Block);
+        assert!(!is_active(&entity), "the guest ended it");
+    }
 }

@@ -391,6 +391,8 @@ pub mod gic {
 
     std::thread_local! {
         static SIGNALS_AGAIN: core::cell::Cell<bool> = const { core::cell::Cell::new(true) };
+        static LISTS: RefCell<[Option<ListRegister>; 4]> = const { RefCell::new([None; 4]) };
+        static ENDS: core::cell::Cell<u32> = const { core::cell::Cell::new(0) };
         static PHYSICAL: RefCell<[Physical; 1024]> = const {
             RefCell::new([Physical { enabled: false, latched: false, line: false, edge: false, active: 0, cpu: 0 }; 1024])
         };
@@ -496,18 +498,36 @@ pub mod gic {
     /// Kicks another CPU.
     pub fn kick(_cpu: usize) {}
     /// Fills a list register.
-    pub fn write_list(_index: usize, _content: Option<ListRegister>) {}
-    /// Reads an empty list register.
-    pub fn read_list(_index: usize) -> (bool, bool) {
-        (false, false)
+    pub fn write_list(index: usize, content: Option<ListRegister>) {
+        LISTS.with_borrow_mut(|lists| lists[index] = content);
+    }
+    /// Reads whether a list register says pending, and active.
+    pub fn read_list(index: usize) -> (bool, bool) {
+        LISTS.with_borrow(|lists| lists[index].map_or((false, false), |list| (list.pending, list.active)))
+    }
+    /// This thread's guest takes an interrupt; returns whether it could.
+    pub fn take_virtual(intid: u16) -> bool {
+        LISTS.with_borrow_mut(|lists| {
+            let list = lists.iter_mut().flatten().find(|list| list.intid == intid && list.pending);
+            list.map(|list| (list.pending, list.active) = (false, true)).is_some()
+        })
+    }
+    /// It ends one; what is in no list register is counted.
+    pub fn end_virtual(intid: u16) {
+        LISTS.with_borrow_mut(|lists| {
+            match lists.iter_mut().flatten().find(|list| list.intid == intid && list.active) {
+                Some(list) => list.active = false,
+                None => ENDS.set(ENDS.get() + 1),
+            }
+        });
     }
     /// Asks for maintenance interrupts.
     pub fn set_maintenance(_wanted: Maintenance) {}
     /// Asks for nothing.
     pub fn silence() {}
-    /// Ends nothing.
+    /// Returns how many the guest ended that were in no list register.
     pub fn take_ends() -> u32 {
-        0
+        ENDS.take()
     }
 }
 
@@ -551,9 +571,21 @@ pub mod vcpu {
         pub fn save(&mut self) {}
     }
 
-    /// A guest that never starts.
-    pub fn enter(_context: &mut Context) -> Exit {
-        Exit::Interrupt
+    /// What a guest does until it comes back.
+    type Guest = alloc::boxed::Box<dyn FnMut(&mut Context) -> Exit>;
+
+    std::thread_local! {
+        static GUEST: core::cell::RefCell<Option<Guest>> = const { core::cell::RefCell::new(None) };
+    }
+
+    /// Says what this thread's guest does each time that it is entered.
+    pub fn put_guest(guest: impl FnMut(&mut Context) -> Exit + 'static) {
+        GUEST.set(Some(alloc::boxed::Box::new(guest)));
+    }
+
+    /// A guest that never starts, unless a test says what it does.
+    pub fn enter(context: &mut Context) -> Exit {
+        GUEST.with_borrow_mut(|guest| guest.as_mut().map_or(Exit::Interrupt, |guest| guest(context)))
     }
 
     /// Notes the syndrome where tests find it: in x0's place of the program counter.

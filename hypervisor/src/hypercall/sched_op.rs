@@ -82,8 +82,12 @@ fn poll(caller: &mut Caller<'_>, address: u64) -> Result<Then, Errno> {
     schedule::set_timer();
     let then = run::wait(caller);
     // What became pending before the news were cleared is looked at once more by the guest.
-    let woken = domain.polling.load(SeqCst) >> (index % 64) & 1 == 0;
-    Ok(if woken { Then::Resume } else { then })
+    if domain.polling.load(SeqCst) >> (index % 64) & 1 == 0 {
+        // It goes on where it is, with what the wait took out of its list registers.
+        vcpu.news.store(true, SeqCst);
+        return Ok(Then::Resume);
+    }
+    Ok(then)
 }
 
 fn remote_shutdown(caller: &mut Caller<'_>, address: u64) -> (Answer, Then) {
