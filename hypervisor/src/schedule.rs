@@ -87,8 +87,15 @@ fn with_queue(act: impl FnOnce(&mut Queue<Entity>, u64, Times) -> Option<usize>)
     told.into_iter().for_each(kick);
 }
 
-/// Lets a CPU watch a vCPU's deadlines.
+/// Lets a CPU watch a vCPU's deadlines. There is room for it wherever it goes from now on: later nothing here needs memory.
 pub fn enlist(domain: &Arc<Domain>, index: usize) {
+    let all = 1 + MEMBERS.iter().map(|members| members.lock().len()).sum::<usize>();
+    QUEUE.lock().make_room(all);
+    for members in &MEMBERS[..smp::count()] {
+        let mut members = members.lock();
+        let more = all - members.len();
+        members.reserve(more);
+    }
     let cpu = domain.vcpus[index].cpu.load(SeqCst);
     MEMBERS[cpu].lock().push(Entity { domain: domain.clone(), index });
 }
@@ -222,20 +229,24 @@ pub fn set_timer_of(vcpu: &Vcpu) {
     }
 }
 
+/// Returns a deadline that this CPU watches and that has come, as vCPU and number; it is over with that.
+fn take_due(now: u64) -> Option<(Entity, usize)> {
+    let members = MEMBERS[arch::cpu()].lock();
+    let all = members.iter().flat_map(|entity| (0..entity.vcpu().deadlines.len()).map(move |which| (entity, which)));
+    all.filter(|(entity, which)| {
+        let deadline = &entity.vcpu().deadlines[*which];
+        let at = deadline.load(Relaxed);
+        // Unless it was set anew just now.
+        at <= now && deadline.compare_exchange(at, NEVER, SeqCst, SeqCst).is_ok()
+    })
+    .map(|(entity, which)| (entity.clone(), which))
+    .next()
+}
+
 /// Fires the timers that are due on this CPU.
 pub fn fire_timers() {
     let now = timer::now();
-    let mut due = Vec::new();
-    for entity in MEMBERS[arch::cpu()].lock().iter() {
-        for (which, deadline) in entity.vcpu().deadlines.iter().enumerate() {
-            let at = deadline.load(Relaxed);
-            // Unless it was set anew just now.
-            if at <= now && deadline.compare_exchange(at, NEVER, SeqCst, SeqCst).is_ok() {
-                due.push((entity.clone(), which));
-            }
-        }
-    }
-    for (entity, which) in due {
+    while let Some((entity, which)) = take_due(now) {
         let interrupts = entity.domain.interrupts;
         match which {
             0 => {

@@ -175,8 +175,47 @@ pub struct Vgic {
 
 /// A vCPU that has something new to see.
 pub type Notify = Option<usize>;
-/// vCPUs that have something new to see.
-pub type Concerned = Vec<usize>;
+/// vCPUs that have something new to see: a set of fixed size, for a guest's write must not need memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Concerned(u128);
+
+impl Concerned {
+    /// Returns nobody.
+    pub const fn new() -> Concerned {
+        Concerned(0)
+    }
+}
+
+impl Extend<usize> for Concerned {
+    fn extend<T: IntoIterator<Item = usize>>(&mut self, vcpus: T) {
+        vcpus.into_iter().filter(|&vcpu| vcpu < VCPUS_MAX).for_each(|vcpu| self.0 |= 1 << vcpu);
+    }
+}
+
+impl FromIterator<usize> for Concerned {
+    fn from_iter<T: IntoIterator<Item = usize>>(vcpus: T) -> Concerned {
+        let mut set = Concerned::new();
+        set.extend(vcpus);
+        set
+    }
+}
+
+impl Iterator for Concerned {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let first = (self.0 != 0).then(|| self.0.trailing_zeros() as usize);
+        self.0 &= self.0.wrapping_sub(1);
+        first
+    }
+}
+
+#[cfg(test)]
+impl<const N: usize> PartialEq<[usize; N]> for Concerned {
+    fn eq(&self, other: &[usize; N]) -> bool {
+        *self == Concerned::from_iter(other.iter().copied())
+    }
+}
 
 impl Vgic {
     /// Returns a controller at reset, with `shared` SPIs, for vCPUs with these affinities, all on the first physical CPU.

@@ -7,6 +7,7 @@ use xen_abi::event_channel::*;
 use xen_abi::xen::DOMID_SELF;
 
 use super::{Answer, Errno};
+use crate::device::vgic::Concerned;
 use crate::domain::{self, Domain};
 use crate::event::{Raised, Received, Sent, User};
 use crate::memory::Gfn;
@@ -187,14 +188,21 @@ fn init_control(caller: &Caller<'_>, domain: &Arc<Domain>, address: u64) -> Resu
 
 fn expand_array(caller: &Caller<'_>, domain: &Arc<Domain>, address: u64) -> Result<(), Errno> {
     let argument: ExpandArray = caller.get(address)?;
-    let mut raised = alloc::vec::Vec::new();
+    // A set, not a list: what a guest has masked and queued may not need memory.
+    let (mut upcalls, mut new) = (Concerned::new(), false);
     {
         let mut events = domain.events.lock();
         events.can_expand()?;
         let page = pin(domain, argument.array_gfn)?;
-        events.expand_array(page, |event| raised.push(event))?;
+        events.expand_array(page, |event| {
+            upcalls.extend(event.upcall.then_some(event.vcpu));
+            new |= event.new;
+        })?;
     }
-    raised.into_iter().for_each(|event| deliver(domain, event));
+    upcalls.for_each(|vcpu| domain.upcall(vcpu));
+    if new {
+        domain.wake_pollers();
+    }
     Ok(())
 }
 

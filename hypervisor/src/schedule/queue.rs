@@ -63,6 +63,11 @@ impl<T: Turn> Queue<T> {
         Queue { waiting: Vec::new(), running: [None; CPUS_MAX], idle: 0 }
     }
 
+    /// Makes room for so many to wait.
+    pub fn make_room(&mut self, all: usize) {
+        self.waiting.reserve(all.saturating_sub(self.waiting.len()));
+    }
+
     /// Returns how many wait.
     pub fn waiting(&self) -> usize {
         self.waiting.len()

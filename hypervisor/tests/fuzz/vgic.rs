@@ -249,7 +249,7 @@ impl World {
     }
 
     /// Lets happen what interrupts make happen, which comes to an end.
-    fn settle_down(&mut self, mut news: Concerned) -> Result<(), String> {
+    fn settle_down(&mut self, mut news: Vec<usize>) -> Result<(), String> {
         for _ in 0..2000 {
             for &number in &self.hardware {
                 let taken = with_physical(number as u32, |physical| {
@@ -310,7 +310,7 @@ impl World {
         become_cpu(own);
         let (result, concerned) = act(&mut self.vgic);
         self.vgic.release(held);
-        holds!(concerned.iter().all(|&vcpu| vcpu < self.vcpus()), "{concerned:?} are concerned");
+        holds!(concerned.clone().all(|vcpu| vcpu < self.vcpus()), "{concerned:?} are concerned");
         news.extend(concerned);
         self.settle_down(news)?;
         Ok(result)
@@ -323,7 +323,7 @@ impl World {
 
     fn read(&mut self, place: Place) -> Result<u64, String> {
         let concerns = Vgic::concerns(self.vgic.version(), place, None);
-        self.access(place.own, concerns, |vgic| (vgic.read(place), Vec::new()))
+        self.access(place.own, concerns, |vgic| (vgic.read(place), Concerned::new()))
     }
 
     /// A read changes nothing, and narrow ones see parts of wide ones.
@@ -442,7 +442,7 @@ impl World {
     /// Returns everything that registers show, with all list registers given up.
     fn see(&mut self) -> Seen {
         let vcpus = self.vcpus();
-        let mut news: Concerned = (0..vcpus).collect();
+        let mut news: Vec<usize> = (0..vcpus).collect();
         (0..vcpus).for_each(|vcpu| news.extend(self.sync(vcpu)));
         let mut seen = Seen::new();
         let end = self.end.min(128);

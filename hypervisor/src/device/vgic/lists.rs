@@ -1,7 +1,5 @@
 //! What of a guest's interrupt controller goes into list registers, and comes back; and who may look at it meanwhile.
 
-use alloc::vec::Vec;
-
 use super::{Concerned, LISTS_MAX, Listed, PRIVATE, SGIS, Version, Vgic};
 use crate::arch::{ListRegister, Maintenance, gic};
 
@@ -32,7 +30,7 @@ impl Vgic {
     /// ended that are in none. Returns the other vCPUs that this concerns.
     pub fn sync(&mut self, vcpu: usize, ends: u32, mut read: impl FnMut(usize) -> (bool, bool)) -> Concerned {
         let v2 = self.version == Version::V2;
-        let mut others = Vec::new();
+        let mut others = Concerned::new();
         let mut update =
             |vgic: &mut Vgic, number| others.extend(vgic.update(vcpu, number).filter(|&place| place != vcpu));
         for _ in 0..ends {

@@ -324,7 +324,7 @@ impl World {
     }
 
     /// Lets everything happen that interrupts make happen.
-    fn quiesce(&mut self, concerned: Concerned) {
+    fn quiesce(&mut self, concerned: Vec<usize>) {
         let mut news = concerned;
         loop {
             // The physical controller interrupts the CPU where an SPI goes, or a timer's own.
@@ -405,7 +405,7 @@ impl World {
 
     fn read(&mut self, place: Place) -> u64 {
         let concerns = Vgic::concerns(self.vgic.version(), place, None);
-        self.access(place.own, concerns, |vgic| (vgic.read(place), Vec::new()))
+        self.access(place.own, concerns, |vgic| (vgic.read(place), Concerned::new()))
     }
 
     /// Whether an interrupt was taken by a guest and is yet to be ended by it.

@@ -1,8 +1,6 @@
 //! The registers that both versions have for interrupts: a bit, two bits or a byte for each (IHI 0048, 4.3; IHI 0069, 12.9 and 12.11).
 
-use alloc::vec::Vec;
-
-use super::{Concerned, Concerns, Interrupt, PRIVATE, SGIS, VCPUS_MAX, Version, Vgic};
+use super::{Concerned, Concerns, Interrupt, PRIVATE, SGIS, Version, Vgic};
 use crate::arch::gic;
 
 /// GICD_CTLR.EnableGrp0 and EnableGrp1.
@@ -137,7 +135,7 @@ impl Vgic {
         let (vcpus, shared) = (self.banks.len(), PRIVATE..PRIVATE + self.shared.len());
         let private = (0..vcpus).flat_map(|vcpu| (0..PRIVATE).map(move |number| (vcpu, number)));
         let all = private.chain(shared.map(|number| (0, number)));
-        concerned(all.filter_map(|(vcpu, number)| self.update(vcpu, number)))
+        all.filter_map(|(vcpu, number)| self.update(vcpu, number)).collect()
     }
 
     /// Whether an interrupt shows as pending: what waits here, and what the physical controller has yet to send, or has again.
@@ -170,7 +168,7 @@ impl Vgic {
     pub(super) fn write_interrupts(&mut self, bank: usize, offset: u64, size: u64, value: u64) -> Concerned {
         let Some((kind, first)) = decode(offset).filter(|&(kind, _)| size == 4 || kind == Kind::Priority && size < 4)
         else {
-            return Vec::new();
+            return Concerned::new();
         };
         let value = value as u32;
         let first = first + (offset % 4) as usize;
@@ -178,20 +176,22 @@ impl Vgic {
         match kind {
             Kind::Bits(bits, Some(on)) => {
                 let chosen = numbers(32).filter(|number| value >> (number - first) & 1 != 0);
-                concerned(chosen.filter_map(|number| self.write_bit(bank, number, bits, on)))
+                chosen.filter_map(|number| self.write_bit(bank, number, bits, on)).collect()
             }
-            Kind::Bits(bits, None) => concerned(
-                numbers(32).filter_map(|number| self.write_bit(bank, number, bits, value >> (number - first) & 1 != 0)),
-            ),
-            Kind::Priority => concerned(numbers(size as usize).filter_map(|number| {
-                // Five bits, as the hardware's virtual interface has at least.
-                self.get_mut(bank, number)?.priority = (value >> ((number - first) * 8)) as u8 & 0xf8;
-                self.update(bank, number)
-            })),
+            Kind::Bits(bits, None) => numbers(32)
+                .filter_map(|number| self.write_bit(bank, number, bits, value >> (number - first) & 1 != 0))
+                .collect(),
+            Kind::Priority => numbers(size as usize)
+                .filter_map(|number| {
+                    // Five bits, as the hardware's virtual interface has at least.
+                    self.get_mut(bank, number)?.priority = (value >> ((number - first) * 8)) as u8 & 0xf8;
+                    self.update(bank, number)
+                })
+                .collect(),
             Kind::Configuration => {
                 numbers(16)
                     .for_each(|number| self.configure(bank, number, value >> ((number - first) * 2 + 1) & 1 != 0));
-                concerned(numbers(16).filter_map(|number| self.update(bank, number)))
+                numbers(16).filter_map(|number| self.update(bank, number)).collect()
             }
         }
     }
@@ -266,7 +266,7 @@ impl Vgic {
     ) -> Concerned {
         let number = interrupt as usize % SGIS;
         let v2 = self.version == Version::V2;
-        let mut found = Vec::new();
+        let mut found = Concerned::new();
         for vcpu in 0..self.banks.len() {
             if !to(vcpu, self.banks[vcpu].affinity) {
                 continue;
@@ -284,19 +284,6 @@ impl Vgic {
         }
         found
     }
-}
-
-/// Returns each once.
-pub(super) fn concerned(vcpus: impl Iterator<Item = usize>) -> Concerned {
-    let mut seen = 0u128;
-    let mut list = Vec::new();
-    for vcpu in vcpus.filter(|&vcpu| vcpu < VCPUS_MAX) {
-        if seen >> vcpu & 1 == 0 {
-            seen |= 1 << vcpu;
-            list.push(vcpu);
-        }
-    }
-    list
 }
 
 /// Returns the bytes of a register that an access reads.

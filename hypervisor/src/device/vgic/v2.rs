@@ -1,8 +1,6 @@
 //! The distributor of a GICv2 without security extensions (IHI 0048, chapter 4), as its CPUs see it; the CPU interface is the hardware's.
 
-use alloc::vec::Vec;
-
-use super::registers::{self, IMPLEMENTER, Place, concerned, part};
+use super::registers::{self, IMPLEMENTER, Place, part};
 use super::{Concerned, Concerns, PRIVATE, SGIS, Vgic};
 
 /// Bytes of the distributor.
@@ -80,23 +78,21 @@ impl Vgic {
             CTLR if size == 4 => self.write_control(value),
             ITARGETSR..ITARGETSR_END if self.banks.len() > 1 && size <= 4 => {
                 let first = (offset - ITARGETSR) as usize;
-                concerned(bytes.filter_map(|(index, targets)| self.write_targets(first + index, targets)))
+                bytes.filter_map(|(index, targets)| self.write_targets(first + index, targets)).collect()
             }
             SGIR if size == 4 => self.write_sgir(own, value),
             CPENDSGIR..SPENDSGIR if size <= 4 => {
                 let first = (offset - CPENDSGIR) as usize;
-                concerned(
-                    bytes.filter_map(|(index, sources)| self.change_sources(own, first + index, |old| old & !sources)),
-                )
+                bytes
+                    .filter_map(|(index, sources)| self.change_sources(own, first + index, |old| old & !sources))
+                    .collect()
             }
             SPENDSGIR..SPENDSGIR_END if size <= 4 => {
                 let (first, existing) = ((offset - SPENDSGIR) as usize, self.everybody());
                 let set = |old, sources| old | sources & existing;
-                concerned(
-                    bytes.filter_map(|(index, sources)| {
-                        self.change_sources(own, first + index, |old| set(old, sources))
-                    }),
-                )
+                bytes
+                    .filter_map(|(index, sources)| self.change_sources(own, first + index, |old| set(old, sources)))
+                    .collect()
             }
             _ => self.write_interrupts(own, offset, size, value),
         }
@@ -128,7 +124,7 @@ impl Vgic {
             0 => list,
             1 => everybody & !(1 << own),
             2 => 1 << own,
-            _ => return Vec::new(),
+            _ => return Concerned::new(),
         };
         self.send(value as u32 & 15, own, None, |vcpu, _| targets >> vcpu & 1 != 0)
     }
@@ -139,6 +135,7 @@ mod tests {
     use super::super::registers::Frame;
     use super::super::{Version, flush};
     use super::*;
+    use alloc::vec::Vec;
 
     fn vgic(vcpus: u64) -> Vgic {
         let affinities: Vec<u64> = (0..vcpus).collect();

@@ -1,8 +1,6 @@
 //! Distributor and redistributors of a GICv3 with one security state (IHI 0069, chapter 12); the CPU interface is the hardware's.
 
-use alloc::vec::Vec;
-
-use super::registers::{self, Frame, IMPLEMENTER, Place, concerned, merge, part};
+use super::registers::{self, Frame, IMPLEMENTER, Place, merge, part};
 use super::{Concerned, Concerns, PRIVATE, Vgic};
 
 /// Bytes of the distributor.
@@ -119,19 +117,19 @@ impl Vgic {
                 if let Some(bank) = self.banks.get_mut(vcpu) {
                     bank.asleep = value & PROCESSOR_SLEEP != 0;
                 }
-                Vec::new()
+                Concerned::new()
             }
             (Frame::Redistributor(vcpu), SGI_FRAME..) if is_private(offset - SGI_FRAME) => {
                 self.write_interrupts(vcpu, offset - SGI_FRAME, size, value)
             }
-            _ => Vec::new(),
+            _ => Concerned::new(),
         }
     }
 
     /// GICD_IROUTER: what is sent to nobody that there is waits until it is sent elsewhere.
     fn write_route(&mut self, offset: u64, size: u64, value: u64) -> Concerned {
         let number = offset as usize / 8;
-        let Some(interrupt) = self.get(0, number) else { return Vec::new() };
+        let Some(interrupt) = self.get(0, number) else { return Concerned::new() };
         let route = merge(interrupt.route, offset % 8, size, value) & AFFINITY;
         let target = self.banks.iter().position(|bank| bank.affinity == route);
         self.aim(number, route, target).into_iter().collect()
@@ -150,7 +148,7 @@ impl Vgic {
             let bit = (affinity & 0xff).checked_sub(first).filter(|&bit| bit < 16);
             affinity & !0xff == cluster && bit.is_some_and(|bit| value >> bit & 1 != 0)
         });
-        concerned(found.into_iter())
+        found.into_iter().collect()
     }
 }
 
@@ -241,7 +239,9 @@ mod tests {
     fn an_sgi_is_of_the_group_it_is_configured_for() {
         let mut vgic = vgic();
         vgic.write(distributor(0, 4), 3);
-        (0..3).for_each(|vcpu| drop(vgic.write(redistributor(vcpu, 0x1_0100, 4), 0xffff)));
+        for vcpu in 0..3 {
+            vgic.write(redistributor(vcpu, 0x1_0100, 4), 0xffff);
+        }
         vgic.write(redistributor(1, 0x1_0080, 4), 1 << 7);
         let everybody = 7 << 24 | 1 << 40;
         assert_eq!(vgic.write_sgi(0, true, everybody), [1]);
