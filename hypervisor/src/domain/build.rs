@@ -21,7 +21,7 @@ use crate::domain::grants::{FRAMES_MAX, Grants, MAPPINGS_MAX};
 use crate::event::Events;
 use crate::grant::mapping::Mappings;
 use crate::machine::{self, GicKind, Machine, Module, ModuleKind};
-use crate::memory::p2m::{Kind, P2m};
+use crate::memory::p2m::{Kind, P2m, tables_for};
 use crate::memory::shared::SharedPage;
 use crate::memory::{Gfn, Mfn, frames};
 use crate::{info, schedule, warning};
@@ -318,7 +318,8 @@ fn next_change(machine: &Machine, at: u64, end: u64) -> u64 {
     (at..end).step_by(4096).find(|&address| kind(address) != now).unwrap_or(end)
 }
 
-fn new_domain(machine: &Machine, p2m: P2m, vcpus: usize, pages: u64) -> Result<Domain, String> {
+fn new_domain(machine: &Machine, mut p2m: P2m, vcpus: usize, pages: u64) -> Result<Domain, String> {
+    p2m.limit(tables_for(vcpus, pages));
     let interrupts = Interrupts { virtual_timer: machine.timer[2], physical_timer: machine.timer[1], events: EVENTS };
     let (vttbr, bits) = (p2m.vttbr(), p2m.bits());
     let time_offset = timer::now();

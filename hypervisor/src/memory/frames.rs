@@ -20,6 +20,8 @@ use crate::arch::{self, Lock, Once, PAGE_SIZE};
 pub const ORDER_MAX: u32 = 18;
 /// Pieces of memory that the table can cover.
 const BANKS: usize = 32;
+/// Frames that are left when guests' wishes have taken all others, for what the hypervisor itself cannot do without.
+pub const RESERVE: u64 = 64;
 /// The owner of what is no domain's.
 pub const NOBODY: u16 = 0x7fff;
 
@@ -201,24 +203,34 @@ pub fn add(start: u64, end: u64) {
     FREE.lock().free_range(first, end / PAGE_SIZE);
 }
 
-/// Allocates 2^order frames for the hypervisor, with whatever they hold.
+/// Allocates 2^order frames for the hypervisor, with whatever they hold, also of those that are kept for it.
 pub fn allocate(order: u32) -> Option<Mfn> {
-    allocate_as(order, NOBODY, State::Hypervisor)
+    take(order, NOBODY, State::Hypervisor, 0)
 }
 
-/// Allocates a frame of the hypervisor's that is all zeroes.
+/// Allocates 2^order frames for the hypervisor, with whatever they hold, for something that a guest may be denied.
+pub fn allocate_spare(order: u32) -> Option<Mfn> {
+    take(order, NOBODY, State::Hypervisor, RESERVE)
+}
+
+/// Allocates a frame of the hypervisor's that is all zeroes, for something that a guest may be denied.
 pub fn allocate_zeroed() -> Option<Mfn> {
-    let frame = allocate(0)?;
+    let frame = allocate_spare(0)?;
     zero(frame);
     Some(frame)
 }
 
 /// Allocates 2^order frames for `owner`, each with one reference.
 pub fn allocate_as(order: u32, owner: u16, state: State) -> Option<Mfn> {
-    if order > ORDER_MAX {
+    take(order, owner, state, RESERVE)
+}
+
+/// Takes 2^order frames, unless fewer than `kept` were left.
+fn take(order: u32, owner: u16, state: State, kept: u64) -> Option<Mfn> {
+    let mut lists = FREE.lock();
+    if order > ORDER_MAX || lists.free < kept + (1 << order) {
         return None;
     }
-    let mut lists = FREE.lock();
     let frame = lists.take(order)?;
     each_entry(Mfn(frame), Mfn(frame + (1 << order)), |entry| entry.store(word(owner, state, 0, 1), Release));
     Some(Mfn(frame))

@@ -32,7 +32,8 @@ fn order(layout: &Layout) -> u32 {
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let Some(class) = class(&layout) else {
-            return frames::allocate(order(&layout))
+            // What is large a guest asks for, and can be told that there is none: its ports, its handles.
+            return frames::allocate_spare(order(&layout))
                 .map_or(core::ptr::null_mut(), |frame| arch::pointer(frame.address()));
         };
         let mut heads = self.0.lock();

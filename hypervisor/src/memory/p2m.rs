@@ -93,6 +93,16 @@ pub struct P2m {
     start: u32,
     bits: u32,
     vttbr: u64,
+    /// Tables below the root.
+    tables: u64,
+    /// How many there may be.
+    tables_max: u64,
+}
+
+/// Returns how many tables a guest may cause: as many as Xen's tools set aside for one, 1 MiB for a vCPU, 4 KiB for each of its MiB, and
+/// 512 KiB. A guest whose memory is in single pages needs half a table for a MiB.
+pub fn tables_for(vcpus: usize, pages: u64) -> u64 {
+    256 * vcpus as u64 + pages / 256 + 128
 }
 
 /// Returns the level at which a walk of addresses of `bits` starts: up to 16 tables of level 1 stand side by side (DDI 0487, D8.2).
@@ -105,12 +115,12 @@ fn span(level: u32) -> u64 {
 }
 
 /// Changes in progress.
-struct Change {
+struct Change<'a> {
+    p2m: &'a mut P2m,
     gfn: u64,
     end: u64,
     /// The first frame's new meaning, or nothing.
     target: Option<(u64, Kind)>,
-    vttbr: u64,
 }
 
 impl P2m {
@@ -121,9 +131,14 @@ impl P2m {
     pub fn new(bits: u32, vmid: u8) -> Result<P2m, NoMemory> {
         let start = start_level(bits);
         let order = bits.saturating_sub(12 + 9 * (4 - start));
-        let root = frames::allocate(order).ok_or(NoMemory)?;
+        let root = frames::allocate_spare(order).ok_or(NoMemory)?;
         (0..1 << order).for_each(|index| frames::zero(Mfn(root.0 + index)));
-        Ok(P2m { root, start, bits, vttbr: root.address() | u64::from(vmid) << 48 })
+        Ok(P2m { root, start, bits, vttbr: root.address() | u64::from(vmid) << 48, tables: 0, tables_max: u64::MAX })
+    }
+
+    /// Lets there be `more` tables than there are now, and no others: what a guest maps here and there costs memory that is not its own.
+    pub fn limit(&mut self, more: u64) {
+        self.tables_max = self.tables.saturating_add(more);
     }
 
     /// Returns VTTBR_EL2.
@@ -187,14 +202,14 @@ impl P2m {
     fn change(&mut self, gfn: Gfn, count: u64, target: Option<(u64, Kind)>) -> Result<(), NoMemory> {
         let end = gfn.0.saturating_add(count);
         assert!(end <= 1 << (self.bits - 12), "frames beyond the guest's addresses");
-        let mut change = Change { gfn: gfn.0, end, target, vttbr: self.vttbr };
-        let result = change.table(self.root, self.start, 0, true);
+        let (root, start) = (self.root, self.start);
+        let result = Change { p2m: self, gfn: gfn.0, end, target }.table(root, start, 0, true);
         stage2::publish();
         result
     }
 }
 
-impl Change {
+impl Change<'_> {
     /// Changes the part of the range that lies in `table`, whose first frame is `base`.
     fn table(&mut self, table: Mfn, level: u32, base: u64, root: bool) -> Result<(), NoMemory> {
         let span = span(level);
@@ -212,7 +227,12 @@ impl Change {
                 self.advance((first + span - self.gfn).min(self.end - self.gfn));
             } else {
                 let next = self.descend(table, index, level, entry, first)?;
-                self.table(next, level + 1, first, false)?;
+                let result = self.table(next, level + 1, first, false);
+                let last = (self.gfn.saturating_sub(first + 1) / (span / 512)).min(511) as usize;
+                if (self.target.is_none() || result.is_err()) && is_empty(next, last) {
+                    self.give_up(table, index, next);
+                }
+                result?;
             }
         }
         Ok(())
@@ -226,7 +246,7 @@ impl Change {
     }
 
     /// Puts the new meaning into an entry.
-    fn replace(&self, table: Mfn, index: usize, level: u32, old: u64) {
+    fn replace(&mut self, table: Mfn, index: usize, level: u32, old: u64) {
         let page = if level == 3 { TABLE_OR_PAGE } else { 0 };
         let new = self.target.map_or(0, |(mfn, kind)| (mfn * PAGE_SIZE) | kind.attributes() | page);
         if old == new {
@@ -235,23 +255,27 @@ impl Change {
         if old & VALID != 0 {
             frames::write_entry(table, index, 0);
             if level < 3 {
-                stage2::invalidate_all(self.vttbr);
+                stage2::invalidate_all(self.p2m.vttbr);
             } else {
-                stage2::invalidate(self.vttbr, self.gfn * PAGE_SIZE);
+                stage2::invalidate(self.p2m.vttbr, self.gfn * PAGE_SIZE);
             }
             if level < 3 && old & TABLE_OR_PAGE != 0 {
-                free_tables(Mfn::of(old & ADDRESS), level + 1);
+                self.p2m.tables -= free_tables(Mfn::of(old & ADDRESS), level + 1);
             }
         }
         frames::write_entry(table, index, new);
     }
 
     /// Returns the table below an entry; makes one of what is not there, or splits a block.
-    fn descend(&self, table: Mfn, index: usize, level: u32, old: u64, first: u64) -> Result<Mfn, NoMemory> {
+    fn descend(&mut self, table: Mfn, index: usize, level: u32, old: u64, first: u64) -> Result<Mfn, NoMemory> {
         if old & VALID != 0 && old & TABLE_OR_PAGE != 0 {
             return Ok(Mfn::of(old & ADDRESS));
         }
+        if self.p2m.tables >= self.p2m.tables_max {
+            return Err(NoMemory);
+        }
         let new = frames::allocate_zeroed().ok_or(NoMemory)?;
+        self.p2m.tables += 1;
         if old & VALID != 0 {
             let (address, attributes) = (old & ADDRESS, old & !ADDRESS);
             let page = if level + 1 == 3 { TABLE_OR_PAGE } else { 0 };
@@ -260,12 +284,25 @@ impl Change {
                 frames::write_entry(new, part, (address + part as u64 * size) | attributes | page);
             }
             frames::write_entry(table, index, 0);
-            stage2::invalidate(self.vttbr, first * PAGE_SIZE);
+            stage2::invalidate(self.p2m.vttbr, first * PAGE_SIZE);
         }
         stage2::publish();
         frames::write_entry(table, index, new.address() | VALID | TABLE_OR_PAGE);
         Ok(new)
     }
+
+    /// Gives back a table in which nothing is left.
+    fn give_up(&mut self, above: Mfn, index: usize, table: Mfn) {
+        frames::write_entry(above, index, 0);
+        stage2::invalidate_all(self.p2m.vttbr);
+        frames::free(table, 0);
+        self.p2m.tables -= 1;
+    }
+}
+
+/// Whether nothing is in a table, of which the entry at `near` was changed last: what is left is mostly beside it.
+fn is_empty(table: Mfn, near: usize) -> bool {
+    (511..1023).all(|ahead| frames::read_entry(table, (near + ahead) % 512) & VALID == 0)
 }
 
 fn last(table: Mfn, level: u32, base: u64, entries: usize) -> Option<Gfn> {
@@ -281,16 +318,19 @@ fn last(table: Mfn, level: u32, base: u64, entries: usize) -> Option<Gfn> {
     })
 }
 
-fn free_tables(table: Mfn, level: u32) {
+/// Gives back a table and all below it; returns how many those were.
+fn free_tables(table: Mfn, level: u32) -> u64 {
+    let mut count = 1;
     if level < 3 {
         for index in 0..512 {
             let entry = frames::read_entry(table, index);
             if entry & VALID != 0 && entry & TABLE_OR_PAGE != 0 {
-                free_tables(Mfn::of(entry & ADDRESS), level + 1);
+                count += free_tables(Mfn::of(entry & ADDRESS), level + 1);
             }
         }
     }
     frames::free(table, 0);
+    count
 }
 
 impl Drop for P2m {
@@ -402,6 +442,31 @@ mod tests {
         assert_eq!(p2m.get(Gfn(1000)), None);
         assert_eq!(p2m.get(Gfn(999)), Some((Mfn((1 << 18) + 999), Kind::Memory)));
         assert_eq!(p2m.get(Gfn((1 << 18) - 1)), Some((Mfn((1 << 19) - 1), Kind::Memory)));
+    }
+
+    #[test]
+    fn a_guest_causes_so_many_tables_and_gives_them_back() {
+        start_memory();
+        let mut p2m = P2m::new(40, 1).unwrap();
+        let block = |index: u64| Gfn((1 << 20) + index * 512);
+        p2m.set(Gfn(0), Mfn(1 << 18), 1 << 18, Kind::Memory).unwrap();
+        // Of level 2 there is one, so there can be two of level 3.
+        p2m.limit(3);
+        take_record();
+        for _ in 0..3 {
+            for (index, there) in [(0, true), (1, true), (2, false), (3, false)] {
+                assert_eq!(p2m.set(block(index), Mfn(7), 1, Kind::Device).is_ok(), there, "block {index}");
+                assert_eq!(p2m.get(block(index)).is_some(), there);
+            }
+            assert_eq!(p2m.clear(Gfn(1000), 1), Err(NoMemory), "a block could not be split");
+            p2m.clear(block(0), 1).unwrap();
+            p2m.clear(block(1), 512).unwrap();
+        }
+        assert_eq!((p2m.tables, judge(&take_record())), (0, Ok(())));
+        p2m.clear(Gfn(1000), 1).unwrap();
+        assert_eq!((p2m.tables, judge(&take_record())), (2, Ok(())));
+        p2m.clear(Gfn(0), 1 << 18).unwrap();
+        assert_eq!((p2m.tables, judge(&take_record())), (0, Ok(())));
     }
 
     #[test]
