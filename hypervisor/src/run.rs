@@ -315,6 +315,8 @@ fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
         Exit::SystemError => {
             caller.note(Reason::SystemError, 0);
             guest_log!(caller.entity.domain, Warning, "d{}v{}: SError", caller.entity.domain.id, caller.entity.index);
+            // What it wrote or read is lost: it has to know. So it has where the access was ours, on its behalf.
+            arch::vcpu::pend_system_error();
             Then::Resume
         }
         Exit::Other(syndrome) => {
@@ -333,7 +335,7 @@ pub fn wait(caller: &mut Caller<'_>) -> Then {
     caller.entity.vcpu().news.store(false, SeqCst);
     let mut vgic = caller.entity.domain.vgic.lock();
     settle(caller.entity, &mut vgic);
-    if vgic.is_pending(caller.entity.index) {
+    if vgic.is_pending(caller.entity.index) || arch::vcpu::is_system_error_pending() {
         caller.entity.vcpu().news.store(true, SeqCst);
         return Then::Resume;
     }
@@ -561,6 +563,36 @@ mod tests {
         assert!(!entity.vcpu().news.load(SeqCst));
         assert_eq!(turn(&entity, &mut state), Then::Block);
         assert!(!is_active(&entity), "the guest ended it");
+    }
+
+    #[test]
+    fn an_serror_is_the_guests_own_and_waits_for_it() {
+        let (domain, _) = fixture::domain(65, false);
+        let (one, other) = (Entity { domain, index: 0 }, interrupted(66));
+        let mut step = 0;
+        put_guest(move |_| {
+            step += 1;
+            match step {
+                1 => Exit::SystemError,
+                // It masks it, and sleeps: that is no sleep.
+                2 => WFI,
+                _ => Exit::Hvc(0),
+            }
+        });
+        let mut state = one.vcpu().state.lock();
+        load(&one, &mut state);
+        state.context.x[0] = 0x8400_0002; // CPU_OFF
+        let pc = state.context.pc;
+        assert_eq!(turn(&one, &mut state), Then::Off);
+        assert_eq!(state.context.pc, pc + 4, "behind WFI");
+        unload(&one, &mut state);
+        let mut others = other.vcpu().state.lock();
+        load(&other, &mut others);
+        assert!(!arch::vcpu::is_system_error_pending(), "it is not another one's");
+        unload(&other, &mut others);
+        load(&one, &mut state);
+        assert!(arch::vcpu::is_system_error_pending());
+        unload(&one, &mut state);
     }
 
     #[test]

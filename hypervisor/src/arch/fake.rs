@@ -558,23 +558,30 @@ pub mod vcpu {
         pub vttbr: u64,
         /// Physical count at which the virtual count is 0.
         pub time_offset: u64,
+        /// Whether an SError waits for it.
+        pub system_error: bool,
     }
 
     impl Saved {
         /// Returns a vCPU as it is at reset.
         pub fn new(mpidr: u64, vttbr: u64, time_offset: u64) -> Saved {
-            Saved { registers: Registers::default(), mpidr, vttbr, time_offset }
+            Saved { registers: Registers::default(), mpidr, vttbr, time_offset, system_error: false }
         }
-        /// Loads nothing.
-        pub fn load(&self) {}
-        /// Saves nothing.
-        pub fn save(&mut self) {}
+        /// Loads whether an SError waits.
+        pub fn load(&self) {
+            SYSTEM_ERROR.set(self.system_error);
+        }
+        /// Saves that.
+        pub fn save(&mut self) {
+            self.system_error = SYSTEM_ERROR.take();
+        }
     }
 
     /// What a guest does until it comes back.
     type Guest = alloc::boxed::Box<dyn FnMut(&mut Context) -> Exit>;
 
     std::thread_local! {
+        static SYSTEM_ERROR: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
         static GUEST: core::cell::RefCell<Option<Guest>> = const { core::cell::RefCell::new(None) };
     }
 
@@ -586,6 +593,16 @@ pub mod vcpu {
     /// A guest that never starts, unless a test says what it does.
     pub fn enter(context: &mut Context) -> Exit {
         GUEST.with_borrow_mut(|guest| guest.as_mut().map_or(Exit::Interrupt, |guest| guest(context)))
+    }
+
+    /// Makes an SError pending for the loaded vCPU, which never takes it.
+    pub fn pend_system_error() {
+        SYSTEM_ERROR.set(true);
+    }
+
+    /// Whether one waits for it.
+    pub fn is_system_error_pending() -> bool {
+        SYSTEM_ERROR.get()
     }
 
     /// Notes the syndrome where tests find it: in x0's place of the program counter.

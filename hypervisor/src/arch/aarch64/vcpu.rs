@@ -14,6 +14,7 @@ mod hcr {
     pub const FMO: u64 = 1 << 3;
     pub const IMO: u64 = 1 << 4;
     pub const AMO: u64 = 1 << 5;
+    pub const VSE: u64 = 1 << 8;
     pub const FB: u64 = 1 << 9;
     pub const BSU_INNER: u64 = 1 << 10;
     pub const TWI: u64 = 1 << 13;
@@ -145,6 +146,8 @@ pub struct Saved {
     pub vttbr: u64,
     /// Physical count at which the virtual count is 0.
     pub time_offset: u64,
+    /// Whether an SError waits for it.
+    pub system_error: bool,
 }
 
 unsafe extern "C" {
@@ -158,7 +161,7 @@ impl Saved {
     pub fn new(mpidr: u64, vttbr: u64, time_offset: u64) -> Saved {
         let registers = Registers { sctlr: SCTLR_RESET, ..Registers::default() };
         let interface = InterruptInterface::default();
-        Saved { registers, vectors: Vectors([0; 66]), interface, mpidr, vttbr, time_offset }
+        Saved { registers, vectors: Vectors([0; 66]), interface, mpidr, vttbr, time_offset, system_error: false }
     }
 
     /// Makes this CPU the vCPU's.
@@ -167,7 +170,12 @@ impl Saved {
         write!("vpidr_el2", read!("midr_el1"));
         write!("vmpidr_el2", self.mpidr);
         write!("cntvoff_el2", self.time_offset);
-        write!("hcr_el2", HCR_GUEST);
+        write!("hcr_el2", HCR_GUEST | if self.system_error { hcr::VSE } else { 0 });
+        if read!("id_aa64pfr0_el1") >> 28 & 15 != 0 {
+            // VSESR_EL2 and VDISR_EL2: an SError says nothing of what it was, and none was put off by another guest.
+            write!("s3_4_c5_c2_3", 0);
+            write!("s3_4_c12_c1_1", 0);
+        }
         write!("cptr_el2", CPTR_GUEST);
         write!("mdcr_el2", MDCR_GUEST);
         write!("hstr_el2", 0);
@@ -185,6 +193,7 @@ impl Saved {
         // The guest's own barriers, wherever it goes on, are to order what it did here, maintenance of caches and TLBs as well.
         instruction!("dsb sy");
         self.registers.save();
+        self.system_error = is_system_error_pending();
         write!("cntv_ctl_el0", 0);
         self.interface = gic::save_interface();
         // SAFETY: as above; there is room for 32 registers of 16 bytes and two of 8.
@@ -263,6 +272,16 @@ pub fn inject(context: &mut Context, syndrome: u64, far: Option<u64>) {
     let stays = read!("sctlr_el1") >> 23 & 1 != 0;
     let pan = if stays { context.pstate & PSTATE_PAN } else { PSTATE_PAN };
     context.pstate = PSTATE_RESET | if has_pan { pan } else { 0 };
+}
+
+/// Makes an SError pending for the loaded vCPU, which takes it as soon as it does not mask it any more.
+pub fn pend_system_error() {
+    write!("hcr_el2", read!("hcr_el2") | hcr::VSE);
+}
+
+/// Whether an SError waits for the loaded vCPU. The hardware clears that when it is taken.
+pub fn is_system_error_pending() -> bool {
+    read!("hcr_el2") & hcr::VSE != 0
 }
 
 /// Returns CPACR, TCR and the like for a dump: SCTLR_EL1, TTBR0_EL1, TTBR1_EL1, ESR_EL1, FAR_EL1, ELR_EL1.
