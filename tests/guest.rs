@@ -31,6 +31,7 @@ enum Below<'a> {
 /// How many CPUs there are of which kind, and how time passes.
 #[derive(Clone, Copy)]
 struct Cpus {
+    kind: &'static str,
     real: usize,
     virtual_: usize,
     /// Time is instructions, so that the machine on which the test runs does not show.
@@ -39,7 +40,7 @@ struct Cpus {
 
 /// Runs the guest on one CPU; returns its lines, or none where there is no QEMU, which is said aloud.
 fn run(what: &str, gic: u32, below: &Below<'_>) -> Option<Vec<String>> {
-    let printed = run_on(Cpus { real: 1, virtual_: 1, counted: false }, what, gic, below)?;
+    let printed = run_on(Cpus { kind: "cortex-a57", real: 1, virtual_: 1, counted: false }, what, gic, below)?;
     let lines = printed.lines().filter_map(|line| line.split_once("guest: ").map(|(_, text)| text.to_owned()));
     let lines: Vec<String> = lines.collect();
     assert_eq!(lines.last().map(String::as_str), Some("end"), "{printed}");
@@ -56,7 +57,7 @@ fn run_on(cpus: Cpus, what: &str, gic: u32, below: &Below<'_>) -> Option<String>
         eprintln!("skipped: {} is not installed", qemu::PROGRAM);
         return None;
     }
-    command.add(["-cpu", "cortex-a57"]).add(["-nographic"]).add(["-nodefaults"]).add(["-serial", "mon:stdio"]);
+    command.add(["-cpu", cpus.kind]).add(["-nographic"]).add(["-nodefaults"]).add(["-serial", "mon:stdio"]);
     command.add(["-smp".into(), cpus.real.to_string()]).add(["-m", "1024"]).add(["-no-reboot"]);
     if cpus.counted {
         command.add(["-icount", "shift=6,sleep=off"]);
@@ -210,6 +211,21 @@ fn timers_on_ours() {
     }
 }
 
+#[test]
+fn what_a_guest_is_not_shown_it_does_not_have() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = our_image(folder.path());
+    // A CPU that has all that QEMU knows.
+    let cpus = Cpus { kind: "max", real: 1, virtual_: 1, counted: false };
+    let Some(printed) = run_on(cpus, "hidden", 3, &Below::Hypervisor(&image)) else { return };
+    let lines: Vec<&str> = printed.lines().filter_map(|line| Some(line.split_once("guest: ")?.1)).collect();
+    let Some((&"end", registers)) = lines.split_last() else { panic!("{printed}") };
+    assert!(registers.len() >= 20, "{printed}");
+    for line in registers {
+        assert!(line.ends_with(" = an exception, class 0x0"), "{line}");
+    }
+}
+
 /// What each CPU of the guest counted: ticks, those that were due, microseconds that one was late, checks of registers.
 fn counted(printed: &str) -> Vec<[u64; 4]> {
     let lines: Vec<&str> = printed.lines().filter(|line| line.contains("several: CPU ")).collect();
@@ -231,7 +247,7 @@ fn four_virtual_cpus_on_one_lose_no_tick_and_no_register() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = our_image(folder.path());
     for gic in [3, 2] {
-        let cpus = Cpus { real: 1, virtual_: 4, counted: true };
+        let cpus = Cpus { kind: "cortex-a57", real: 1, virtual_: 4, counted: true };
         let Some(printed) = run_on(cpus, "several=1", gic, &Below::Hypervisor(&image)) else { return };
         let counts = counted(&printed);
         assert_eq!(counts.len(), 4, "{printed}");
@@ -248,7 +264,7 @@ fn four_virtual_cpus_on_two_go_from_one_to_the_other() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = our_image(folder.path());
     for gic in [3, 2] {
-        let cpus = Cpus { real: 2, virtual_: 4, counted: false };
+        let cpus = Cpus { kind: "cortex-a57", real: 2, virtual_: 4, counted: false };
         let Some(printed) = run_on(cpus, "several=2", gic, &Below::Hypervisor(&image)) else { return };
         assert_eq!(counted(&printed).len(), 4, "{printed}");
         let moves = printed.split_once("its vCPUs went to another CPU ").and_then(|(_, rest)| rest.split_once(' '));

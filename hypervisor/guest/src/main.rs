@@ -7,11 +7,12 @@
 //!   calls        making a hypercall with a structure; what is said of a result
 //!   cases        one file for each hypercall; pointers.rs, hostile ones for any of them
 //!   interrupts   the interrupt controller and the timers
+//!   hidden       registers of what the identification registers do not show
 //!   several      several CPUs: registers, ticks, switching off and on
 //!   bench        loops to be counted
 //! ```
 //!
-//! The kernel's command line says what is run: `hypercalls`, `interrupts`, `timers`, `several=SECONDS`, `bench`.
+//! The kernel's command line says what is run: `hypercalls`, `interrupts`, `timers`, `hidden`, `several=SECONDS`, `bench`.
 #![no_std]
 #![no_main]
 
@@ -20,6 +21,7 @@ extern crate alloc;
 mod bench;
 mod calls;
 mod cases;
+mod hidden;
 mod interrupts;
 mod machine;
 mod say;
@@ -55,6 +57,7 @@ fn run(tree: &'static [u8]) -> ! {
             "hypercalls" => cases::run(&board),
             "interrupts" => interrupts::run(&board, false),
             "timers" => interrupts::run(&board, true),
+            "hidden" => hidden::run(),
             "bench" => bench::run(&board),
             _ => {
                 if let Some(seconds) = word.strip_prefix("several=").and_then(|text| text.parse().ok()) {

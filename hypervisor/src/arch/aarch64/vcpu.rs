@@ -24,9 +24,12 @@ mod hcr {
     pub const TACR: u64 = 1 << 21;
     pub const TSW: u64 = 1 << 22;
     pub const RW: u64 = 1 << 31;
+    pub const TLOR: u64 = 1 << 35;
+    pub const TERR: u64 = 1 << 36;
 }
 
-/// WFE is not trapped: a lock's waiter may wait, and a time slice ends all the same.
+/// WFE is not trapped: a lock's waiter may wait, and a time slice ends all the same. What the identification registers do not show is:
+/// limited ordering regions, error records.
 const HCR_GUEST: u64 = hcr::VM
     | hcr::SWIO
     | hcr::PTW
@@ -41,12 +44,15 @@ const HCR_GUEST: u64 = hcr::VM
     | hcr::TIDCP
     | hcr::TACR
     | hcr::TSW
-    | hcr::RW;
+    | hcr::RW
+    | hcr::TLOR
+    | hcr::TERR;
 
 /// CPTR_EL2: floating point is the guest's; SVE, SME, trace and activity monitors trap. Bits 13, 12, 9 and 7 to 0 are RES1.
 const CPTR_GUEST: u64 = 0x33ff | 1 << 20 | 1 << 30;
-/// MDCR_EL2: debug, OS lock, ROM address and performance monitors trap.
-const MDCR_GUEST: u64 = 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
+/// MDCR_EL2: trace filters, statistical profiling (E2PB and E2TB are 0: the buffers too), debug, OS lock, ROM address and performance
+/// monitors trap.
+const MDCR_GUEST: u64 = 1 << 19 | 1 << 14 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
 /// SCTLR_EL1 at reset: MMU and caches off, RES1 bits.
 const SCTLR_RESET: u64 = 0x30d0_0800;
 /// EL1 with its own stack pointer, everything masked.
