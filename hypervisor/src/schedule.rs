@@ -122,6 +122,7 @@ pub fn wake(domain: &Arc<Domain>, index: usize) {
 }
 
 fn enqueue(domain: &Arc<Domain>, index: usize) {
+    domain.vcpus[index].woken.store(timer::glance(), Relaxed);
     let entity = Entity { domain: domain.clone(), index };
     with_queue(|queue, now, times| queue.wake(entity, now, times));
 }

@@ -329,9 +329,18 @@ pub mod timer {
 
     static NOW: AtomicU64 = AtomicU64::new(1000);
 
+    std::thread_local! {
+        static PASSED: core::cell::Cell<u64> = const { core::cell::Cell::new(0) };
+    }
+
+    /// Lets time pass, for this thread.
+    pub fn pass(counts: u64) {
+        PASSED.set(PASSED.get() + counts);
+    }
+
     /// Returns the physical count.
     pub fn now() -> u64 {
-        NOW.load(SeqCst)
+        NOW.load(SeqCst) + PASSED.get()
     }
 
     /// Returns the same.

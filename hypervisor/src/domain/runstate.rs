@@ -18,8 +18,9 @@ pub fn new() -> RunstateInfo {
     RunstateInfo { state: RUNSTATE_offline, ..RunstateInfo::default() }
 }
 
-fn now() -> u64 {
-    (u128::from(timer::now()) * 1_000_000_000 / u128::from(timer::frequency().max(1))) as u64
+/// Returns a physical count as system time, in nanoseconds.
+fn time_of(count: u64) -> u64 {
+    (u128::from(count) * 1_000_000_000 / u128::from(timer::frequency().max(1))) as u64
 }
 
 /// Notes that a vCPU, which is loaded, does something else from now on, and tells the guest if it wants to know.
@@ -30,12 +31,21 @@ pub fn change(entity: &Entity, state: &mut State, status: Status) {
         Status::Blocked => RUNSTATE_blocked,
         Status::Off | Status::Starting => RUNSTATE_offline,
     };
-    let (info, now) = (&mut state.runstate, now());
-    if let Some(time) = info.time.get_mut(info.state as usize) {
-        *time += now.saturating_sub(info.state_entry_time);
+    let (info, now) = (&mut state.runstate, time_of(timer::now()));
+    if info.state != RUNSTATE_running && info.state != RUNSTATE_runnable {
+        // Who wakes it cannot tell the guest, whose tables are not there. The time since then it was without a CPU.
+        let woken = time_of(entity.vcpu().woken.load(Relaxed));
+        enter(info, RUNSTATE_runnable, woken.clamp(info.state_entry_time.min(now), now));
     }
-    (info.state, info.state_entry_time) = (number, now);
+    enter(info, number, now);
     tell(entity, state);
+}
+
+fn enter(info: &mut RunstateInfo, number: i32, at: u64) {
+    if let Some(time) = info.time.get_mut(info.state as usize) {
+        *time += at.saturating_sub(info.state_entry_time);
+    }
+    (info.state, info.state_entry_time) = (number, at);
 }
 
 /// Puts the account where the guest wants it. A wrong address is the guest's own loss.
@@ -63,5 +73,54 @@ pub fn register(caller: &mut Caller<'_>, index: usize, address: u64) {
     caller.domain().vcpus[index].runstate_area.store(address, Relaxed);
     if index == caller.entity.index {
         tell(caller.entity, caller.state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::fixture;
+    use crate::schedule;
+
+    /// Lets microseconds pass.
+    fn pass(microseconds: u64) {
+        timer::pass(microseconds * timer::frequency() / 1_000_000);
+    }
+
+    fn times(state: &State) -> [u64; 4] {
+        let time = state.runstate.time;
+        [RUNSTATE_running, RUNSTATE_runnable, RUNSTATE_blocked, RUNSTATE_offline]
+            .map(|which| time[which as usize] / 1000)
+    }
+
+    #[test]
+    fn who_is_awake_and_has_no_cpu_is_runnable() {
+        let (domain, _) = fixture::domain(67, false);
+        let entity = Entity { domain: domain.clone(), index: 0 };
+        let (vcpu, mut state) = (entity.vcpu(), entity.vcpu().state.lock());
+        pass(1_000_000);
+        assert!(schedule::start(&domain, 0));
+        pass(4);
+        assert!(vcpu.change(Status::Runnable, Status::Running));
+        change(&entity, &mut state, Status::Running);
+        let [_, runnable, _, offline] = times(&state);
+        assert_eq!((runnable, offline / 1_000_000), (4, 1));
+        pass(10);
+        change(&entity, &mut state, Status::Blocked);
+        assert!(vcpu.change(Status::Running, Status::Blocked));
+        pass(200);
+        schedule::wake(&domain, 0);
+        pass(4000);
+        // It is awake already.
+        schedule::wake(&domain, 0);
+        assert!(vcpu.change(Status::Runnable, Status::Running));
+        change(&entity, &mut state, Status::Running);
+        assert_eq!(times(&state), [10, 4004, 200, offline]);
+        pass(50);
+        change(&entity, &mut state, Status::Runnable);
+        pass(600);
+        change(&entity, &mut state, Status::Running);
+        assert_eq!(times(&state), [60, 4604, 200, offline]);
+        assert_eq!(state.runstate.time.iter().sum::<u64>(), state.runstate.state_entry_time);
     }
 }

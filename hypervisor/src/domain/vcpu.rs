@@ -40,6 +40,8 @@ pub struct Vcpu {
     pub ran: AtomicU64,
     /// How often it went from one CPU to another.
     pub moves: AtomicU64,
+    /// The physical count at which it was last woken, or switched on: since then it has waited for a CPU.
+    pub woken: AtomicU64,
     /// Something concerns it that is not in its list registers yet.
     pub news: AtomicBool,
     status: AtomicU8,
@@ -115,6 +117,7 @@ impl Vcpu {
             on: AtomicUsize::new(NOWHERE),
             ran: AtomicU64::new(0),
             moves: AtomicU64::new(0),
+            woken: AtomicU64::new(0),
             news: AtomicBool::new(false),
             status: AtomicU8::new(Status::Off as u8),
             deadlines: [const { AtomicU64::new(NEVER) }; 5],
