@@ -6,6 +6,7 @@ use crate::arch::vcpu::{PSTATE_RESET, Saved};
 use crate::arch::{Context, smp};
 use crate::domain::vcpu::{NEVER, Status, Vcpu, WATCHDOGS};
 use crate::hypercall::sched_op;
+use crate::memory::Gfn;
 use crate::run::{self, Caller, Then};
 use crate::schedule;
 
@@ -105,10 +106,12 @@ fn features(function: u32) -> i64 {
 fn cpu_on(caller: &mut Caller<'_>, target: u64, entry: u64, argument: u64) -> i64 {
     let domain = &caller.entity.domain;
     let Some(index) = domain.by_affinity(target) else { return INVALID_PARAMETERS };
-    if entry & 3 != 0 {
+    let vcpu = &domain.vcpus[index];
+    // Where it could not begin; of who is on already that is no matter.
+    let is_code = || domain.p2m.lock().get(Gfn::of(entry)).is_some_and(|(_, kind)| kind.is_memory());
+    if entry & 3 != 0 || vcpu.status() == Status::Off && !is_code() {
         return INVALID_ADDRESS;
     }
-    let vcpu = &domain.vcpus[index];
     // Of several callers one prepares the state. The others do not even wait for it: once the vCPU runs, its CPU keeps it.
     if !vcpu.change(Status::Off, Status::Starting) {
         return if vcpu.status() == Status::Starting { ON_PENDING } else { ALREADY_ON };
@@ -150,6 +153,7 @@ fn affinity_info(caller: &Caller<'_>, target: u64, level: u64) -> i64 {
 mod tests {
     use super::*;
     use crate::domain::{Domain, fixture};
+    use crate::memory::p2m::Kind;
     use crate::schedule::Entity;
     use alloc::sync::Arc;
     use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -192,6 +196,20 @@ mod tests {
         assert_eq!(firmware(&domain, 1, [AFFINITY_INFO.into(), 2, 0, 0]), 0, "ON");
         let state = domain.vcpus[2].state.lock();
         assert_eq!((state.context.pc, state.context.x[0]), (memory, 7), "what the first one said counts");
+    }
+
+    #[test]
+    fn a_vcpu_begins_in_the_guests_memory_or_not_at_all() {
+        let (domain, memory) = fixture::domain_of(68, false, 2);
+        let shared = domain.shared_info.frame();
+        domain.p2m.lock().set(Gfn(9), shared, 1, Kind::Lent).unwrap();
+        for entry in [memory | 2, 0, 9 * 4096, memory - 4, memory + 16 * 4096, 1 << 40 | memory, u64::MAX - 3] {
+            assert_eq!(firmware(&domain, 0, [CPU_ON.into(), 1, entry, 0]), INVALID_ADDRESS, "{entry:#x}");
+            assert_eq!(domain.vcpus[1].status(), Status::Off);
+        }
+        assert_eq!(firmware(&domain, 0, [CPU_ON.into(), 1, memory + 16 * 4096 - 4, 0]), SUCCESS);
+        assert_eq!(firmware(&domain, 0, [CPU_ON.into(), 1, 0, 0]), ALREADY_ON);
+        assert_eq!(firmware(&domain, 0, [CPU_ON.into(), 2, memory, 0]), INVALID_PARAMETERS);
     }
 
     #[test]
