@@ -299,9 +299,13 @@ fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
             interrupts(Some(caller.entity));
             if schedule::is_over() { Then::Over } else { Then::Resume }
         }
-        Exit::Wait { event } => {
+        Exit::Wait { event, condition } => {
             caller.note(Reason::Wait, event.into());
-            caller.state.context.pc += 4;
+            let waits = caller.state.context.passes(condition);
+            caller.state.context.skip();
+            if !waits {
+                return Then::Resume;
+            }
             if event {
                 return Then::Yield;
             }
@@ -377,7 +381,7 @@ fn stage2_abort(caller: &mut Caller<'_>, abort: Abort) -> Then {
             if !abort.write {
                 caller.state.context.set(access.register.into(), access.extend(read));
             }
-            caller.state.context.pc += 4;
+            caller.state.context.skip();
             return Then::Resume;
         }
     }
@@ -518,7 +522,7 @@ mod tests {
     use xen_abi::Hypercall;
     use xen_abi::sched::SchedOp;
 
-    const WFI: Exit = Exit::Wait { event: false };
+    const WFI: Exit = Exit::Wait { event: false, condition: Some(14) };
     /// A PPI that is injected.
     const PPI: u32 = 20;
     const ISENABLER: u64 = 0x1_0100;

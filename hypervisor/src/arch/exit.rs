@@ -15,6 +15,8 @@ pub enum Exit {
     Wait {
         /// Whether it is WFE.
         event: bool,
+        /// Under which condition it does something, if the syndrome says so.
+        condition: Option<u8>,
     },
     /// An access to a trapped system register.
     SystemRegister(SystemRegister),
@@ -107,7 +109,10 @@ impl Exit {
     pub fn decode(syndrome: u64, far: u64, hpfar: u64) -> Exit {
         let iss = syndrome & 0x1ff_ffff;
         match syndrome >> 26 & 0x3f {
-            0x01 => Exit::Wait { event: iss & 1 != 0 },
+            0x01 => {
+                let condition = (iss >> 24 & 1 != 0).then_some((iss >> 20 & 15) as u8);
+                Exit::Wait { event: iss & 1 != 0, condition }
+            }
             0x16 => Exit::Hvc(iss as u16),
             0x17 => Exit::Smc(iss as u16),
             0x18 => Exit::SystemRegister(SystemRegister::decode(iss as u32)),
@@ -152,6 +157,16 @@ mod tests {
         assert_eq!(abort.address, 0x8000_0104);
         assert!(abort.write && !abort.fetch && !abort.walk);
         assert_eq!(abort.access, Some(Access { size: 4, register: 3, signed: false, wide: false }));
+    }
+
+    #[test]
+    fn who_waits_says_how_and_under_which_condition() {
+        let decode = |iss: u64| Exit::decode(1 << 26 | iss, 0, 0);
+        let condition = Some(14);
+        assert_eq!(decode(0x1e0_0000), Exit::Wait { event: false, condition }, "A64 or A32");
+        assert_eq!(decode(0x1e0_0001), Exit::Wait { event: true, condition });
+        assert_eq!(decode(0x110_0000), Exit::Wait { event: false, condition: Some(1) }, "wfine");
+        assert_eq!(decode(0), Exit::Wait { event: false, condition: None }, "T32");
     }
 
     #[test]

@@ -590,6 +590,7 @@ pub mod vcpu {
     type Guest = alloc::boxed::Box<dyn FnMut(&mut Context) -> Exit>;
 
     std::thread_local! {
+        static SHORT: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
         static SYSTEM_ERROR: core::cell::Cell<bool> = const { core::cell::Cell::new(false) };
         static GUEST: core::cell::RefCell<Option<Guest>> = const { core::cell::RefCell::new(None) };
     }
@@ -602,6 +603,16 @@ pub mod vcpu {
     /// A guest that never starts, unless a test says what it does.
     pub fn enter(context: &mut Context) -> Exit {
         GUEST.with_borrow_mut(|guest| guest.as_mut().map_or(Exit::Interrupt, |guest| guest(context)))
+    }
+
+    /// Says whether the instruction at which this thread's guest was left has two bytes.
+    pub fn set_short(short: bool) {
+        SHORT.set(short);
+    }
+
+    /// Returns that.
+    pub fn was_short() -> bool {
+        SHORT.get()
     }
 
     /// Makes an SError pending for the loaded vCPU, which never takes it.

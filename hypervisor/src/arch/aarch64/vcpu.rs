@@ -226,6 +226,11 @@ pub fn enter(context: &mut Context) -> Exit {
     }
 }
 
+/// Whether the instruction at which the guest was left has two bytes (ESR_EL2.IL).
+pub fn was_short() -> bool {
+    read!("esr_el2") >> 25 & 1 == 0
+}
+
 /// Returns the physical address behind a virtual address of the loaded vCPU, as its EL1 would read or write there.
 pub fn translate(address: u64, write: bool) -> Option<u64> {
     let kept = read!("par_el1");
