@@ -10,6 +10,7 @@ mod fake;
 #[cfg(not(target_os = "none"))]
 pub use fake::*;
 
+pub mod exception;
 mod exit;
 pub use exit::{Abort, Exit, SystemRegister};
 

@@ -5,6 +5,7 @@ use core::arch::asm;
 
 use super::gic;
 use super::registers::{instruction, read, write};
+use crate::arch::exception::{self, Features};
 use crate::arch::{Context, Exit, InterruptInterface};
 
 mod hcr {
@@ -57,7 +58,6 @@ const MDCR_GUEST: u64 = 1 << 19 | 1 << 14 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 
 const SCTLR_RESET: u64 = 0x30d0_0800;
 /// EL1 with its own stack pointer, everything masked.
 pub const PSTATE_RESET: u64 = 0x3c5;
-const PSTATE_PAN: u64 = 1 << 22;
 
 macro_rules! registers {
     ($($(#[$doc:meta])* $name:ident = $register:literal),* $(,)?) => {
@@ -264,25 +264,15 @@ fn translate_stage1(address: u64) -> Option<u64> {
 
 /// Gives the loaded vCPU an exception to EL1: where its vector is, and what it finds there.
 pub fn inject(context: &mut Context, syndrome: u64, far: Option<u64>) {
-    let mode = context.pstate & 15;
-    let offset = match mode {
-        4 => 0,                                     // EL1t
-        5 => 0x200,                                 // EL1h
-        _ if context.pstate >> 4 & 1 == 0 => 0x400, // EL0, AArch64
-        _ => 0x600,
-    };
     write!("elr_el1", context.pc);
     write!("spsr_el1", context.pstate);
     write!("esr_el1", syndrome);
     if let Some(far) = far {
         write!("far_el1", far);
     }
-    context.pc = read!("vbar_el1").wrapping_add(offset);
-    // An exception sets PAN unless SCTLR_EL1.SPAN says that it stays (DDI 0487, D1.3).
-    let has_pan = read!("id_aa64mmfr1_el1") >> 20 & 15 != 0;
-    let stays = read!("sctlr_el1") >> 23 & 1 != 0;
-    let pan = if stays { context.pstate & PSTATE_PAN } else { PSTATE_PAN };
-    context.pstate = PSTATE_RESET | if has_pan { pan } else { 0 };
+    let features = Features::read(read!("id_aa64mmfr1_el1"), read!("id_aa64pfr1_el1"));
+    let (pstate, vector) = exception::enter(context.pstate, read!("sctlr_el1"), features);
+    (context.pc, context.pstate) = (read!("vbar_el1").wrapping_add(vector), pstate);
 }
 
 /// Makes an SError pending for the loaded vCPU, which takes it as soon as it does not mask it any more.
