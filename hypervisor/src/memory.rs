@@ -7,6 +7,7 @@ mod heap;
 pub mod p2m;
 pub mod ranges;
 pub mod shared;
+pub mod vmid;
 pub mod walk;
 
 use crate::arch::PAGE_SIZE;

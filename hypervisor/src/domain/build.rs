@@ -23,6 +23,7 @@ use crate::grant::mapping::Mappings;
 use crate::machine::{self, GicKind, Machine, Module, ModuleKind};
 use crate::memory::p2m::{Kind, P2m, tables_for};
 use crate::memory::shared::SharedPage;
+use crate::memory::vmid::VMIDS;
 use crate::memory::{Gfn, Mfn, frames};
 use crate::{info, schedule, warning};
 
@@ -264,7 +265,8 @@ impl Placement {
 /// Makes Dom0's physical memory: its own, and the devices.
 fn physical_memory(machine: &Machine, host: &Tree, banks: &[(u64, u64)]) -> Result<P2m, String> {
     let full = |_| String::from("no memory for translation tables");
-    let mut p2m = P2m::new(stage2::address_bits(), 1).map_err(full)?;
+    let vmid = VMIDS.take().ok_or("no identifier for translations")?;
+    let mut p2m = P2m::new(stage2::address_bits(), vmid).map_err(full)?;
     let limit = 1u64 << p2m.bits();
     for (address, size) in devicetree::devices(host, machine) {
         let (start, end) = (address & !4095, address.saturating_add(size).saturating_add(4095) & !4095);

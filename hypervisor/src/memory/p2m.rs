@@ -3,6 +3,7 @@
 //! Pages of 4 KiB and blocks of 2 MiB and 1 GiB; blocks are split when part of them changes. An entry that was valid is made invalid,
 //! and forgotten by every CPU, before another takes its place (break before make, DDI 0487, D8.13).
 
+use super::vmid::VMIDS;
 use super::{Gfn, Mfn, frames};
 use crate::arch::{PAGE_SIZE, stage2};
 
@@ -124,7 +125,7 @@ struct Change<'a> {
 }
 
 impl P2m {
-    /// Returns an empty memory with addresses of `bits`, for the guest with identifier `vmid`.
+    /// Returns an empty memory with addresses of `bits`, for the guest with identifier `vmid`, which is free again when this is dropped.
     ///
     /// # Errors
     /// [`NoMemory`].
@@ -337,6 +338,7 @@ impl Drop for P2m {
     fn drop(&mut self) {
         // Nobody runs with it any more; what is cached of it goes before its identifier is used again.
         stage2::invalidate_all(self.vttbr);
+        VMIDS.give((self.vttbr >> 48) as u8);
         let order = self.bits.saturating_sub(12 + 9 * (4 - self.start));
         for index in 0..512usize << order {
             let entry = frames::read_entry(self.root, index);
