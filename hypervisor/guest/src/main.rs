@@ -7,12 +7,13 @@
 //!   calls        making a hypercall with a structure; what is said of a result
 //!   cases        one file for each hypercall; pointers.rs, hostile ones for any of them
 //!   interrupts   the interrupt controller and the timers
+//!   flood        one page mapped in ever more places
 //!   hidden       registers of what the identification registers do not show
 //!   several      several CPUs: registers, ticks, switching off and on
 //!   bench        loops to be counted
 //! ```
 //!
-//! The kernel's command line says what is run: `hypercalls`, `interrupts`, `timers`, `hidden`, `several=SECONDS`, `bench`.
+//! The kernel's command line says what is run: `hypercalls`, `interrupts`, `timers`, `flood`, `hidden`, `several=SECONDS`, `bench`.
 #![no_std]
 #![no_main]
 
@@ -21,6 +22,7 @@ extern crate alloc;
 mod bench;
 mod calls;
 mod cases;
+mod flood;
 mod hidden;
 mod interrupts;
 mod machine;
@@ -57,6 +59,7 @@ fn run(tree: &'static [u8]) -> ! {
             "hypercalls" => cases::run(&board),
             "interrupts" => interrupts::run(&board, false),
             "timers" => interrupts::run(&board, true),
+            "flood" => flood::run(&board),
             "hidden" => hidden::run(),
             "bench" => bench::run(&board),
             _ => {
