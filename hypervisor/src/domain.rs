@@ -4,6 +4,7 @@ pub mod build;
 pub mod devicetree;
 pub mod features;
 pub mod grants;
+pub mod gzip;
 pub mod runstate;
 pub mod vcpu;
 

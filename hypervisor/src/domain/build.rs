@@ -12,6 +12,7 @@ use xen_abi::hvm::params::{
     HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_PPI, HVM_PARAM_CALLBACK_TYPE_PPI_FLAG_LOW_LEVEL,
 };
 
+use super::gzip::{self, Member};
 use super::{Domain, Interrupts, Map, affinity, devicetree, features, vcpu::Vcpu};
 use crate::arch::vcpu::{PSTATE_RESET, Saved, identification};
 use crate::arch::{Context, Lock, cache, gic, layout, smp, stage2, timer};
@@ -48,19 +49,63 @@ struct Image {
 }
 
 impl Image {
-    fn read(bytes: &[u8]) -> Result<Image, String> {
-        let long = |offset: usize| bytes.get(offset..offset + 8)?.try_into().ok().map(u64::from_le_bytes);
-        if bytes.get(..2) == Some(&[0x1f, 0x8b]) {
-            return Err("the kernel is compressed; only an arm64 Image is started".into());
-        }
-        if bytes.get(56..60) != Some(b"ARM\x64") {
+    /// Bytes of the header.
+    const HEADER: usize = 64;
+
+    /// Reads the header of a file of `length` bytes from what it begins with.
+    fn read(start: &[u8], length: u64) -> Result<Image, String> {
+        let long = |offset: usize| start.get(offset..offset + 8)?.try_into().ok().map(u64::from_le_bytes);
+        if start.get(56..60) != Some(b"ARM\x64") {
             return Err("the kernel is no arm64 Image".into());
         }
         let (text_offset, size) = (long(8).unwrap_or(0), long(16).unwrap_or(0));
         // Before Linux 3.17 the size was zero and the offset 0x80000.
-        let (text_offset, size) =
-            if size == 0 { (0x8_0000, bytes.len() as u64 + 16 * MIB) } else { (text_offset, size) };
-        Ok(Image { text_offset: text_offset % BLOCK, size: size.max(bytes.len() as u64) })
+        let (text_offset, size) = if size == 0 { (0x8_0000, length + 16 * MIB) } else { (text_offset, size) };
+        Ok(Image { text_offset: text_offset % BLOCK, size: size.max(length) })
+    }
+}
+
+/// The kernel's file: an Image, packed or not.
+#[derive(Debug, Clone, Copy)]
+struct Kernel<'a> {
+    image: Image,
+    /// Where the file is, as start and end.
+    file: (u64, u64),
+    packed: Option<Member<'a>>,
+}
+
+impl<'a> Kernel<'a> {
+    /// Reads what the file at `start` is.
+    fn read(start: u64, bytes: &'a [u8]) -> Result<Kernel<'a>, String> {
+        let file = (start, start + bytes.len() as u64);
+        if !gzip::is_packed(bytes) {
+            return Ok(Kernel { image: Image::read(bytes, bytes.len() as u64)?, file, packed: None });
+        }
+        let packed = |fault| format!("the kernel cannot be unpacked: {fault}");
+        let member = Member::read(bytes).map_err(packed)?;
+        let mut header = [0; Image::HEADER];
+        let size = member.begin(&mut header).map_err(packed)?;
+        Ok(Kernel { image: Image::read(&header[..size], member.size())?, file, packed: Some(member) })
+    }
+
+    /// Puts it where it is to lie, in memory that nobody uses. A guest begins with its caches off, so it is written back.
+    fn place(&self, at: u64) -> Result<(), String> {
+        let (start, end) = self.file;
+        let size = match self.packed {
+            None if at == start => return Ok(()),
+            None => {
+                frames::relocate(start, at, end - start);
+                end - start
+            }
+            Some(member) => {
+                assert!(!overlap(self.file, (at, at + member.size())), "the kernel would be unpacked over itself");
+                let unpacked = frames::with_bytes(at, member.size(), |bytes| member.unpack(bytes));
+                unpacked.map_err(|fault| format!("the kernel cannot be unpacked: {fault}"))?;
+                member.size()
+            }
+        };
+        cache::clean(at, size);
+        Ok(())
     }
 }
 
@@ -74,7 +119,8 @@ pub fn dom0(machine: &Machine, tree: &Fdt<'_>, memory: &machine::Memory) -> Resu
     let ramdisk = machine.module(ModuleKind::Ramdisk);
     memory.later.as_slice().iter().for_each(|&(start, end)| frames::add(start, end));
     let banks = take_memory(machine, memory)?;
-    let place = Placement::choose(&banks, kernel, ramdisk)?;
+    let kernel = Kernel::read(kernel.start, frames::view(kernel.start, kernel.size))?;
+    let place = Placement::choose(&banks, &kernel, ramdisk)?;
 
     let vcpus = vcpus(machine);
     let pages = banks.iter().map(|(start, end)| (end - start) / 4096).sum();
@@ -90,7 +136,7 @@ pub fn dom0(machine: &Machine, tree: &Fdt<'_>, memory: &machine::Memory) -> Resu
     };
     let blob = devicetree::build(machine, &host, &facts)?;
     let blob_at = place.find(&banks, blob.len() as u64, BLOCK).ok_or("no room for the device tree")?;
-    place.fill(kernel, ramdisk);
+    place.fill(&kernel, ramdisk)?;
     frames::fill(blob_at, &blob);
     cache::clean(blob_at, blob.len() as u64);
 
@@ -106,7 +152,11 @@ pub fn dom0(machine: &Machine, tree: &Fdt<'_>, memory: &machine::Memory) -> Resu
         pages / 256,
         banks.len(),
         place.kernel.0,
-        if place.kernel.0 == kernel.start { " (in place)" } else { "" },
+        match kernel.packed {
+            Some(_) => " (unpacked)",
+            None if place.kernel.0 == kernel.file.0 => " (in place)",
+            None => "",
+        },
     );
     super::add(domain.clone());
     (0..vcpus).for_each(|vcpu| schedule::enlist(&domain, vcpu));
@@ -192,8 +242,9 @@ fn inside(banks: &[(u64, u64)], range: (u64, u64)) -> bool {
 fn spot(banks: &[(u64, u64)], size: u64, align: u64, offset: u64, taken: &[(u64, u64)]) -> Option<u64> {
     banks.iter().find_map(|&(low, high)| {
         let mut start = low.next_multiple_of(align) + offset;
-        while start + size <= high {
-            match taken.iter().find(|&&range| overlap(range, (start, start + size))) {
+        // What asks may be a file that lies.
+        while let Some(end) = start.checked_add(size).filter(|&end| end <= high) {
+            match taken.iter().find(|&&range| overlap(range, (start, end))) {
                 None => return Some(start),
                 Some(range) => start = range.1.next_multiple_of(align) + offset,
             }
@@ -203,27 +254,19 @@ fn spot(banks: &[(u64, u64)], size: u64, align: u64, offset: u64, taken: &[(u64,
 }
 
 impl Placement {
-    fn choose(banks: &[(u64, u64)], kernel: &Module, ramdisk: Option<&Module>) -> Result<Placement, String> {
-        let image = Image::read(frames::view(kernel.start, kernel.size))?;
-        Placement::choose_for(banks, image, kernel, ramdisk)
-    }
-
-    fn choose_for(
-        banks: &[(u64, u64)],
-        image: Image,
-        kernel: &Module,
-        ramdisk: Option<&Module>,
-    ) -> Result<Placement, String> {
+    fn choose(banks: &[(u64, u64)], kernel: &Kernel<'_>, ramdisk: Option<&Module>) -> Result<Placement, String> {
+        let (image, file) = (kernel.image, kernel.file);
         let disk_now = ramdisk.map(|module| (module.start, module.start + module.size));
         let disk_stays = disk_now.filter(|&range| inside(banks, range));
-        let kernel_now = (kernel.start, kernel.start + image.size);
-        let fits = kernel.start % BLOCK == image.text_offset && inside(banks, kernel_now);
+        let kernel_now = (file.0, file.0.saturating_add(image.size));
+        let fits = kernel.packed.is_none() && file.0 % BLOCK == image.text_offset && inside(banks, kernel_now);
         let kernel_at = if fits && !disk_now.is_some_and(|disk| overlap(disk, kernel_now)) {
             kernel_now
         } else {
-            // Not over the RAM disk, which is yet to be moved or stays.
-            let taken: Vec<(u64, u64)> = disk_now.into_iter().collect();
-            let start = spot(banks, image.size, BLOCK, image.text_offset, &taken).ok_or("no room for the kernel")?;
+            // Not over the RAM disk, which is yet to be moved or stays, nor over what it is unpacked from.
+            let taken: Vec<(u64, u64)> = disk_now.into_iter().chain(kernel.packed.map(|_| file)).collect();
+            let start = spot(banks, image.size, BLOCK, image.text_offset, &taken)
+                .ok_or_else(|| format!("no room for the kernel, which says that it takes {} KiB", image.size / 1024))?;
             (start, start + image.size)
         };
         let disk_at = match (disk_stays, disk_now) {
@@ -231,7 +274,7 @@ impl Placement {
             (None, None) => None,
             (None, Some((start, end))) => {
                 let size = end - start;
-                let at = spot(banks, size, BLOCK, 0, &[kernel_at, (kernel.start, kernel.start + kernel.size)]);
+                let at = spot(banks, size, BLOCK, 0, &[kernel_at, file]);
                 let at = at.ok_or("no room for the RAM disk")?;
                 Some((at, at + size))
             }
@@ -246,19 +289,17 @@ impl Placement {
         spot(banks, size, align, 0, &taken)
     }
 
-    /// Moves what is not in place. A guest begins with its caches off, so what it finds is written back.
-    fn fill(&self, kernel: &Module, ramdisk: Option<&Module>) {
+    /// Moves and unpacks what is not in place. A guest begins with its caches off, so what it finds is written back.
+    fn fill(&self, kernel: &Kernel<'_>, ramdisk: Option<&Module>) -> Result<(), String> {
         if let (Some(module), Some((at, _))) = (ramdisk, self.ramdisk)
             && at != module.start
         {
             frames::relocate(module.start, at, module.size);
             cache::clean(at, module.size);
         }
-        if self.kernel.0 != kernel.start {
-            frames::relocate(kernel.start, self.kernel.0, kernel.size);
-            cache::clean(self.kernel.0, kernel.size);
-        }
+        kernel.place(self.kernel.0)?;
         cache::synchronise_code();
+        Ok(())
     }
 }
 
@@ -387,27 +428,92 @@ fn new_domain(machine: &Machine, mut p2m: P2m, vcpus: usize, pages: u64) -> Resu
 mod tests {
     use super::*;
 
+    use crate::arch::{Event, start_memory, take_record};
+    use std::io::Write;
+
     fn module(start: u64, size: u64) -> Module {
         Module { kind: ModuleKind::Kernel, start, size, arguments: None }
     }
 
+    /// A kernel that takes `size`, of which `text_offset` past a boundary, in a file of `length` at `start`.
+    fn raw(text_offset: u64, size: u64, start: u64, length: u64) -> Kernel<'static> {
+        Kernel { image: Image { text_offset, size }, file: (start, start + length), packed: None }
+    }
+
+    /// An Image of `length` bytes that takes `size`.
+    fn image(length: usize, size: u64) -> Vec<u8> {
+        let mut bytes: Vec<u8> = (0..length).map(|index| (index % 251) as u8).collect();
+        bytes[8..16].fill(0);
+        bytes[16..24].copy_from_slice(&size.to_le_bytes());
+        bytes[56..60].copy_from_slice(b"ARM\x64");
+        bytes
+    }
+
+    fn pack(bytes: &[u8]) -> Vec<u8> {
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(bytes).unwrap();
+        packer.finish().unwrap()
+    }
+
+    #[test]
+    fn a_packed_kernel_is_unpacked_to_where_it_is_to_lie() {
+        start_memory();
+        // Four blocks, in the first of which the file lies.
+        let bank = frames::allocate_as(11, DOM0, frames::State::Domain).expect("memory").address();
+        let (banks, bytes) = ([(bank, bank + 4 * BLOCK)], image(300_000, BLOCK + 5));
+        let packed = pack(&bytes);
+        frames::fill(bank + 0x1000, &packed);
+        let file = frames::view(bank + 0x1000, packed.len() as u64);
+        let kernel = Kernel::read(bank + 0x1000, file).unwrap();
+        assert_eq!(kernel.image, Image { text_offset: 0, size: BLOCK + 5 });
+        let place = Placement::choose(&banks, &kernel, None).unwrap();
+        assert_eq!(place.kernel, (bank + BLOCK, bank + 2 * BLOCK + 5), "not over what it is unpacked from");
+        take_record();
+        place.fill(&kernel, None).unwrap();
+        assert_eq!(take_record(), [Event::Clean(bank + BLOCK, 300_000)]);
+        assert!(frames::view(bank + BLOCK, 300_000) == bytes);
+        // A file that says that it is larger than all memory is refused before anything is written.
+        let mut lies = packed.clone();
+        let end = lies.len() - 4;
+        lies[end..].copy_from_slice(&[0xff; 4]);
+        let refused = Placement::choose(&banks, &Kernel::read(bank, &lies).unwrap(), None);
+        assert_eq!(refused, Err("no room for the kernel, which says that it takes 4194303 KiB".into()));
+        // One that lies less is refused when it is unpacked.
+        lies[end..].copy_from_slice(&299_999u32.to_le_bytes());
+        let kernel = Kernel::read(bank, &lies).unwrap();
+        let complaint = kernel.place(bank + BLOCK).unwrap_err();
+        assert!(complaint.starts_with("the kernel cannot be unpacked: more comes out"), "{complaint}");
+    }
+
+    #[test]
+    fn what_is_no_kernel_is_named() {
+        let complaint = |bytes: &[u8]| Kernel::read(0x4a00_0000, bytes).unwrap_err();
+        assert_eq!(complaint(b"MZ"), "the kernel is no arm64 Image");
+        assert_eq!(complaint(&pack(&[7; 100])), "the kernel is no arm64 Image");
+        assert_eq!(complaint(&pack(b"")), "the kernel is no arm64 Image");
+        assert_eq!(complaint(&[0x1f, 0x8b]), "the kernel cannot be unpacked: its gzip header is broken");
+        assert_eq!(complaint(&pack(&image(4096, 0))[..40]), "the kernel cannot be unpacked: it is truncated");
+        // A size that nothing has is no reason to place it where it does not fit.
+        let packed = pack(&image(4096, u64::MAX));
+        let kernel = Kernel::read(0x4a00_0000, &packed).unwrap();
+        assert!(Placement::choose(&[(0x4000_0000, 0x8000_0000)], &kernel, None).is_err());
+    }
+
     #[test]
     fn what_can_stay_stays() {
-        let image = Image { text_offset: 0, size: 40 * MIB };
         let banks = [(0x4020_0000, 0x6020_0000)];
-        let (kernel, disk) = (module(0x4a00_0000, 32 * MIB), module(0x4d00_0000, 28 * MIB));
-        let place = Placement::choose_for(&banks, image, &kernel, Some(&disk)).unwrap();
-        assert_eq!(place.kernel.0, kernel.start);
+        let (kernel, disk) = (raw(0, 40 * MIB, 0x4a00_0000, 32 * MIB), module(0x4d00_0000, 28 * MIB));
+        let place = Placement::choose(&banks, &kernel, Some(&disk)).unwrap();
+        assert_eq!(place.kernel.0, kernel.file.0);
         assert_eq!(place.ramdisk, Some((disk.start, disk.start + disk.size)));
         assert_eq!(place.find(&banks, 0x1000, BLOCK), Some(0x4020_0000));
     }
 
     #[test]
     fn a_kernel_whose_end_is_taken_moves() {
-        let image = Image { text_offset: 0, size: 64 * MIB };
         let banks = [(0x4020_0000, 0x6020_0000)];
-        let (kernel, disk) = (module(0x4a00_0000, 32 * MIB), module(0x4d00_0000, 28 * MIB));
-        let place = Placement::choose_for(&banks, image, &kernel, Some(&disk)).unwrap();
+        let (kernel, disk) = (raw(0, 64 * MIB, 0x4a00_0000, 32 * MIB), module(0x4d00_0000, 28 * MIB));
+        let place = Placement::choose(&banks, &kernel, Some(&disk)).unwrap();
         assert!(!overlap(place.kernel, place.ramdisk.unwrap()));
         assert!(inside(&banks, place.kernel));
         assert_eq!(place.kernel.0 % BLOCK, 0);
@@ -415,14 +521,14 @@ mod tests {
 
     #[test]
     fn modules_outside_are_brought_in() {
-        let image = Image { text_offset: 0x8_0000, size: 40 * MIB };
         let banks = [(0x8000_0000, 0x9000_0000)];
-        let place = Placement::choose_for(&banks, image, &module(0x4a00_0000, MIB), Some(&module(0x4d00_0000, MIB)));
+        let kernel = |start| raw(0x8_0000, 40 * MIB, start, MIB);
+        let place = Placement::choose(&banks, &kernel(0x4a00_0000), Some(&module(0x4d00_0000, MIB)));
         let place = place.unwrap();
         assert_eq!(place.kernel.0, 0x8008_0000);
         assert!(inside(&banks, place.ramdisk.unwrap()) && !overlap(place.kernel, place.ramdisk.unwrap()));
         let tiny = [(0x8000_0000, 0x8000_0000 + 41 * MIB)];
-        let none = Placement::choose_for(&tiny, image, &module(0, MIB), Some(&module(0x4d00_0000, MIB)));
+        let none = Placement::choose(&tiny, &kernel(0), Some(&module(0x4d00_0000, MIB)));
         assert!(none.is_err());
     }
 }

@@ -386,6 +386,14 @@ pub fn fill(address: u64, bytes: &[u8]) {
     unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), arch::pointer(address), bytes.len()) };
 }
 
+/// Lets `act` write memory that is the caller's, and that nobody else uses while the machine boots.
+pub fn with_bytes<R>(address: u64, size: u64, act: impl FnOnce(&mut [u8]) -> R) -> R {
+    let last = address.saturating_add(size.max(1) - 1);
+    assert!(is_memory(Mfn::of(address)) && is_memory(Mfn::of(last)), "{address:#x} is no memory");
+    // SAFETY: mapped memory, of which any bytes are valid; the caller owns it, and sees it through `act` alone.
+    act(unsafe { core::slice::from_raw_parts_mut(arch::pointer(address), size as usize) })
+}
+
 /// Moves memory, both of it the caller's; the ranges may overlap.
 pub fn relocate(from: u64, to: u64, size: u64) {
     for address in [from, to] {
