@@ -12,6 +12,7 @@ pub use fake::*;
 
 pub mod exception;
 mod exit;
+pub mod speculation;
 pub use exit::{Abort, Exit, SystemRegister};
 
 /// CPUs that the hypervisor has room for.

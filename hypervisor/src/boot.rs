@@ -89,6 +89,9 @@ fn start_interrupts(machine: &Machine) {
         maintenance: machine.gic.maintenance,
         uart,
     });
+    if machine.cpus.iter().any(|cpu| cpu.way == Some(smp::Way::Psci { hvc: false })) {
+        smp::has_firmware();
+    }
     run::start_cpu(stage2::address_bits()).expect("interrupt interface of the first CPU");
     if let Some(interrupt) = uart {
         gic::enable(interrupt, true);

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering::*;
 
+use crate::arch::speculation::Need;
 use crate::arch::{self, Abort, Exit, Guard, Maintenance, gic, smp, timer};
 use crate::device::vgic::registers::{Frame, Place};
 use crate::device::vgic::{self, Concerned, Concerns, Vgic};
@@ -11,7 +12,7 @@ use crate::domain::vcpu::{NEVER, State, Status};
 use crate::exits::{self, Reason, Work};
 use crate::machine::options::Level;
 use crate::schedule::{self, Entity};
-use crate::{console, domain, guest_log, hypercall, keys, warning};
+use crate::{console, domain, guest_log, hypercall, info, keys, warning};
 
 /// The vCPU that is on this CPU, as what answers it sees it.
 pub struct Caller<'a> {
@@ -70,6 +71,14 @@ pub fn start(own: Own) {
 pub fn start_cpu(bits: u32) -> Result<(), &'static str> {
     let own = OWN.get().ok_or("interrupts are not known yet")?;
     timer::start();
+    let needs = smp::start_speculation();
+    match needs.on_exit() {
+        Some(workaround) => info!("cpu{}: the branch predictor forgets at every exit ({workaround:#x})", arch::cpu()),
+        None if needs.0[0] == Need::Open => {
+            info!("cpu{}: the firmware has nothing that makes its branch predictor forget", arch::cpu());
+        }
+        None => {}
+    }
     gic::start_cpu(&[own.timer, own.virtual_timer, own.maintenance], own.timer)?;
     arch::stage2::start(bits, crate::memory::p2m::start_level(bits));
     Ok(())

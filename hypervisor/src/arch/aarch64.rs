@@ -28,6 +28,8 @@ core::arch::global_asm!(
     sctlr = const stage1::SCTLR_FIRST,
     secondary = sym smp::SECONDARY,
     pc = const core::mem::offset_of!(super::Context, pc),
+    workaround_1 = const super::speculation::WORKAROUND_1,
+    workaround_3 = const super::speculation::WORKAROUND_3,
 );
 
 /// What the assembly leaves of EL2's own registers when an exception is taken in EL2 itself.

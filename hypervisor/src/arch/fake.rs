@@ -273,6 +273,14 @@ pub mod smp {
         4
     }
 
+    /// There is none.
+    pub fn has_firmware() {}
+
+    /// What a CPU without faults needs.
+    pub fn start_speculation() -> crate::arch::speculation::Needs {
+        crate::arch::speculation::Needs([crate::arch::speculation::Need::None; 3])
+    }
+
     /// Whether two CPUs are of the same make.
     pub fn alike(_one: usize, _other: usize) -> bool {
         true

@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use crate::arch::speculation::{self, WORKAROUND_1, WORKAROUND_2, WORKAROUND_3};
 use crate::arch::vcpu::{PSTATE_RESET, Saved};
 use crate::arch::{Context, smp};
 use crate::domain::vcpu::{NEVER, Status, Vcpu, WATCHDOGS};
@@ -31,8 +32,6 @@ const SYSTEM_RESET: u32 = 0x8400_0009;
 const FEATURES: u32 = 0x8400_000a;
 const SMCCC_VERSION: u32 = 0x8000_0000;
 const SMCCC_ARCH_FEATURES: u32 = 0x8000_0001;
-const WORKAROUND_1: u32 = 0x8000_8000;
-const WORKAROUND_3: u32 = 0x8000_3fff;
 /// PSCI 0.1, whose numbers the device tree gives.
 const OLD_CPU_OFF: u32 = 1;
 const OLD_CPU_ON: u32 = 2;
@@ -71,11 +70,13 @@ pub fn call(caller: &mut Caller<'_>) -> Then {
         FEATURES => features(one as u32),
         SMCCC_VERSION => 0x1_0001,
         SMCCC_ARCH_FEATURES => match one as u32 {
-            // What the workarounds are for concerns EL2 too, which has no branch predictor hardening to offer yet.
             SMCCC_VERSION | SMCCC_ARCH_FEATURES => SUCCESS,
-            _ => NOT_SUPPORTED,
+            function => speculation::answer(function).unwrap_or(NOT_SUPPORTED),
         },
+        // Where they are needed they were made on the way here; they have no result.
         WORKAROUND_1 | WORKAROUND_3 => return Then::Resume,
+        // Is on for good where it is needed; and where nobody knows, there is nothing to switch.
+        WORKAROUND_2 if speculation::answer(WORKAROUND_2) != Some(NOT_SUPPORTED) => return Then::Resume,
         _ => match (HYPERVISOR.iter().position(|&id| id == function), STANDARD.iter().position(|&id| id == function)) {
             (Some(0), _) => 3,
             (Some(1), _) => return identify(caller, HYPERVISOR_ID),

@@ -2,11 +2,12 @@
 #![expect(unsafe_code, reason = "calls to the firmware, and what another CPU reads before Rust runs there")]
 
 use core::arch::asm;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
 use super::registers::{instruction, read, write};
 use super::{cache, layout, stage1};
 use crate::arch::CPUS_MAX;
+use crate::arch::speculation::{self, Facts, Needs, WORKAROUND_1, WORKAROUND_2, WORKAROUND_3};
 
 /// What entry.S gives the next CPU: translation root, top of the stack, number.
 #[repr(C)]
@@ -27,8 +28,13 @@ static AFFINITIES: [AtomicU64; CPUS_MAX] = [const { AtomicU64::new(0) }; CPUS_MA
 static KINDS: [AtomicU64; CPUS_MAX] = [const { AtomicU64::new(0) }; CPUS_MAX];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
+/// Whether there is firmware to call.
+static FIRMWARE: AtomicBool = AtomicBool::new(false);
+
 unsafe extern "C" {
     fn secondary_start();
+    static vectors_workaround_1: u8;
+    static vectors_workaround_3: u8;
 }
 
 /// How a CPU is started.
@@ -132,6 +138,46 @@ pub fn firmware(arguments: [u64; 4]) -> u64 {
         );
     }
     result
+}
+
+/// Says that there is firmware, which answers PSCI's SMCs.
+pub fn has_firmware() {
+    FIRMWARE.store(true, Relaxed);
+}
+
+/// Returns what SMCCC_ARCH_FEATURES says of calls on this CPU: negative where nobody can be asked (DEN 0028, appendix on discovery).
+fn ask<const N: usize>(functions: [u32; N]) -> [i64; N] {
+    const SMCCC_VERSION: u64 = 0x8000_0000;
+    // Each of them is to be called only if the one before says so. Results are 32 bits wide.
+    let call = |function: u64, argument: u64| i64::from(firmware([function, argument, 0, 0]) as i32);
+    let knows = FIRMWARE.load(Relaxed)
+        && call(0x8400_0000, 0) >= 0x1_0000
+        && call(0x8400_000a, SMCCC_VERSION) >= 0
+        && call(SMCCC_VERSION, 0) >= 0x1_0001;
+    functions.map(|function| if knows { call(0x8000_0001, function.into()) } else { -1 })
+}
+
+/// Prepares the CPU that calls for guests that speculate; returns what it needs.
+pub fn start_speculation() -> Needs {
+    let facts = Facts {
+        midr: read!("midr_el1"),
+        pfr0: read!("id_aa64pfr0_el1"),
+        pfr1: read!("id_aa64pfr1_el1"),
+        answers: ask([WORKAROUND_1, WORKAROUND_2, WORKAROUND_3]),
+    };
+    let needs = Needs::of(&facts);
+    speculation::note(&needs);
+    if needs.holds_loads() {
+        firmware([WORKAROUND_2.into(), 1, 0, 0]);
+    }
+    let vectors = match needs.on_exit() {
+        None => return needs,
+        Some(WORKAROUND_3) => &raw const vectors_workaround_3,
+        Some(_) => &raw const vectors_workaround_1,
+    };
+    // SAFETY: tables of vectors like the one that entry.S set, but for what they do before a guest is left.
+    unsafe { asm!("msr vbar_el2, {}", "isb", in(reg) vectors, options(nostack, preserves_flags)) };
+    needs
 }
 
 /// Switches the machine off (PSCI SYSTEM_OFF). Returns if that fails.
