@@ -198,6 +198,18 @@ fn timers_without_a_hypervisor() {
 }
 
 #[test]
+fn debugging_without_a_hypervisor() {
+    if let Some(lines) = run("debug", 3, &Below::Nothing) {
+        compare("debug", &lines);
+    }
+}
+
+#[test]
+fn debugging_on_ours() {
+    on_ours("debug", "debug", 3);
+}
+
+#[test]
 fn interrupts_on_ours() {
     for (gic, name) in [(3, "interrupts-gicv3"), (2, "interrupts-gicv2")] {
         on_ours(name, "interrupts", gic);

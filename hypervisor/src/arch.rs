@@ -10,6 +10,7 @@ mod fake;
 #[cfg(not(target_os = "none"))]
 pub use fake::*;
 
+pub mod debug;
 pub mod exception;
 mod exit;
 pub mod speculation;
@@ -41,9 +42,12 @@ impl Context {
         self.x.get(index).copied().unwrap_or(0)
     }
 
-    /// Goes on behind the instruction at which the guest was left.
+    /// Goes on behind the instruction at which the guest was left: which is a step, if the guest steps (DDI 0487, D2.12).
     #[inline]
     pub fn skip(&mut self) {
+        /// SPSR_EL2.SS.
+        const STEP: u64 = 1 << 21;
+        self.pstate &= !STEP;
         if self.pstate & AARCH32 != 0 {
             return self.skip_aarch32(vcpu::was_short());
         }

@@ -290,7 +290,7 @@ fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
         }
         Exit::Smc(0) => {
             caller.note(Reason::Firmware, caller.state.context.x[0]);
-            caller.state.context.pc += 4;
+            caller.state.context.skip();
             vpsci::call(caller)
         }
         Exit::Hvc(number) => {

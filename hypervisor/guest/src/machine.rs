@@ -43,6 +43,7 @@ unsafe extern "C" {
     fn secondary();
     fn fill_registers(pattern: u64);
     fn check_registers(pattern: u64) -> u64;
+    fn debugged();
 }
 
 #[repr(C, align(16))]
@@ -293,6 +294,23 @@ pub fn fill(pattern: u64) {
 pub fn check(pattern: u64) -> u64 {
     // SAFETY: as above.
     unsafe { check_registers(pattern) }
+}
+
+/// Lets debug exceptions in.
+pub fn let_debug_in() {
+    // SAFETY: breakpoints and watchpoints are tests' own, and expected.
+    unsafe { asm!("msr daifclr, #8", "isb", options(nostack)) }
+}
+
+/// Returns where [`go_to_debug_place`] leads.
+pub fn debug_place() -> u64 {
+    debugged as *const () as u64
+}
+
+/// Executes an instruction at which tests set breakpoints; it does nothing.
+pub fn go_to_debug_place() {
+    // SAFETY: a function that returns.
+    unsafe { debugged() }
 }
 
 /// Lets interrupts in, or keeps them out.

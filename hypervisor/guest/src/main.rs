@@ -9,11 +9,12 @@
 //!   interrupts   the interrupt controller and the timers
 //!   flood        one page mapped in ever more places
 //!   hidden       registers of what the identification registers do not show
+//!   debug        breakpoints, watchpoints, performance monitors
 //!   several      several CPUs: registers, ticks, switching off and on
 //!   bench        loops to be counted
 //! ```
 //!
-//! The kernel's command line says what is run: `hypercalls`, `interrupts`, `timers`, `flood`, `hidden`, `several=SECONDS`, `bench`.
+//! The kernel's command line says what is run: `hypercalls`, `interrupts`, `timers`, `flood`, `hidden`, `debug`, `several=SECONDS`, `bench`.
 #![no_std]
 #![no_main]
 
@@ -22,6 +23,7 @@ extern crate alloc;
 mod bench;
 mod calls;
 mod cases;
+mod debug;
 mod flood;
 mod hidden;
 mod interrupts;
@@ -61,6 +63,7 @@ fn run(tree: &'static [u8]) -> ! {
             "timers" => interrupts::run(&board, true),
             "flood" => flood::run(&board),
             "hidden" => hidden::run(),
+            "debug" => debug::run(),
             "bench" => bench::run(&board),
             _ => {
                 if let Some(seconds) = word.strip_prefix("several=").and_then(|text| text.parse().ok()) {

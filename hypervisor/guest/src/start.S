@@ -216,6 +216,12 @@ exception:
     eret
 .text
 
+// extern "C" fn debugged(): an instruction that is skipped where it makes an exception.
+.global debugged
+debugged:
+    nop
+    ret
+
 // extern "C" fn fill_registers(pattern: u64): puts something of the pattern into every register that another vCPU has as well.
 // extern "C" fn check_registers(pattern: u64) -> u64: returns the bits that are not what was put there.
 .arch_extension fp

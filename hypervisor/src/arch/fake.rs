@@ -551,6 +551,7 @@ pub mod gic {
 /// A vCPU's registers: those that code above looks at.
 pub mod vcpu {
     use super::{Context, Exit};
+    use crate::arch::debug::Debug;
 
     /// EL1 with its own stack pointer, everything masked.
     pub const PSTATE_RESET: u64 = 0x3c5;
@@ -569,6 +570,8 @@ pub mod vcpu {
     pub struct Saved {
         /// System registers.
         pub registers: Registers,
+        /// Breakpoints and the like.
+        pub debug: Debug,
         /// MPIDR_EL1 as the guest reads it.
         pub mpidr: u64,
         /// Tables and identifier of the guest.
@@ -582,12 +585,15 @@ pub mod vcpu {
     impl Saved {
         /// Returns a vCPU as it is at reset.
         pub fn new(mpidr: u64, vttbr: u64, time_offset: u64) -> Saved {
-            Saved { registers: Registers::default(), mpidr, vttbr, time_offset, system_error: false }
+            let registers = Registers::default();
+            Saved { registers, debug: Debug::default(), mpidr, vttbr, time_offset, system_error: false }
         }
         /// Loads whether an SError waits.
         pub fn load(&self) {
             SYSTEM_ERROR.set(self.system_error);
         }
+        /// Loads nothing.
+        pub fn load_debug(&self) {}
         /// Saves that.
         pub fn save(&mut self) {
             self.system_error = SYSTEM_ERROR.take();

@@ -33,7 +33,7 @@ pub fn access(caller: &mut Caller<'_>, access: SystemRegister) -> Then {
     if access.read {
         caller.state.context.set(register, value);
     }
-    caller.state.context.pc += 4;
+    caller.state.context.skip();
     Then::Resume
 }
 
@@ -42,10 +42,8 @@ fn read(caller: &mut Caller<'_>, name: (u8, u8, u8, u8, u8)) -> Option<u64> {
         (3, 0, 0, m @ 1..=7, n) => caller.entity.domain.identification[usize::from(m)][usize::from(n)],
         // ACTLR_EL1: nothing is to be chosen.
         (3, 0, 1, 0, 1) => 0,
-        // OSLSR_EL1: the OS lock exists and is open.
-        (2, 0, 1, 1, 4) => 8,
-        // Breakpoints, watchpoints and the rest of self-hosted debugging: registers that hold nothing.
-        (2, 0 | 3, ..) => 0,
+        // Breakpoints, watchpoints and the rest of self-hosted debugging.
+        (2, ..) => return caller.state.saved.debug.read(name, debug_features(caller)),
         (3, 3, 14, 2, 0) => {
             let (_, compare) = caller.state.physical_timer;
             compare.wrapping_sub(timer::now()) & 0xffff_ffff
@@ -63,7 +61,15 @@ fn read(caller: &mut Caller<'_>, name: (u8, u8, u8, u8, u8)) -> Option<u64> {
 /// Returns whether there is such a register to write.
 fn write(caller: &mut Caller<'_>, name: (u8, u8, u8, u8, u8), value: u64) -> bool {
     match name {
-        (3, 0, 1, 0, 1) | (2, 0 | 3, ..) => {}
+        (3, 0, 1, 0, 1) => {}
+        (2, ..) => {
+            let features = debug_features(caller);
+            let written = caller.state.saved.debug.write(name, features, value);
+            if written == Some(true) {
+                caller.state.saved.load_debug();
+            }
+            return written.is_some();
+        }
         (3, 0, 12, 11, op2 @ 5..=7) => return send(caller, op2, value),
         // Data cache by set and way: no cache can be emptied so while others use it; Linux has not done it since 2014.
         (1, 0, 7, 6 | 10 | 14, 2) => {}
@@ -82,6 +88,11 @@ fn write(caller: &mut Caller<'_>, name: (u8, u8, u8, u8, u8), value: u64) -> boo
         _ => return false,
     }
     true
+}
+
+/// Returns ID_AA64DFR0_EL1 as the guest sees it, which says how many breakpoints it has.
+fn debug_features(caller: &Caller<'_>) -> u64 {
+    caller.entity.domain.identification[5][0]
 }
 
 /// Brings line and deadline of the physical timer up to date.

@@ -5,6 +5,7 @@ use core::arch::asm;
 
 use super::gic;
 use super::registers::{instruction, read, write};
+use crate::arch::debug::{Debug, Point};
 use crate::arch::exception::{self, Features};
 use crate::arch::{Context, Exit, InterruptInterface};
 
@@ -52,7 +53,7 @@ const HCR_GUEST: u64 = hcr::VM
 /// CPTR_EL2: floating point is the guest's; SVE, SME, trace and activity monitors trap. Bits 13, 12, 9 and 7 to 0 are RES1.
 const CPTR_GUEST: u64 = 0x33ff | 1 << 20 | 1 << 30;
 /// MDCR_EL2: trace filters, statistical profiling (E2PB and E2TB are 0: the buffers too), debug, OS lock, ROM address and performance
-/// monitors trap.
+/// monitors trap; debug exceptions are EL1's.
 const MDCR_GUEST: u64 = 1 << 19 | 1 << 14 | 1 << 11 | 1 << 10 | 1 << 9 | 1 << 6 | 1 << 5;
 /// SCTLR_EL1 at reset: MMU and caches off, RES1 bits.
 const SCTLR_RESET: u64 = 0x30d0_0800;
@@ -144,6 +145,8 @@ pub struct Saved {
     pub registers: Registers,
     /// Floating point.
     pub vectors: Vectors,
+    /// Breakpoints and the like, which are here also while it is on a CPU.
+    pub debug: Debug,
     /// Interrupt interface.
     pub interface: InterruptInterface,
     /// MPIDR_EL1 as the guest reads it.
@@ -167,7 +170,8 @@ impl Saved {
     pub fn new(mpidr: u64, vttbr: u64, time_offset: u64) -> Saved {
         let registers = Registers { sctlr: SCTLR_RESET, ..Registers::default() };
         let interface = InterruptInterface::default();
-        Saved { registers, vectors: Vectors([0; 66]), interface, mpidr, vttbr, time_offset, system_error: false }
+        let debug = Debug::default();
+        Saved { registers, vectors: Vectors([0; 66]), debug, interface, mpidr, vttbr, time_offset, system_error: false }
     }
 
     /// Makes this CPU the vCPU's.
@@ -185,13 +189,24 @@ impl Saved {
         write!("cptr_el2", CPTR_GUEST);
         write!("mdcr_el2", MDCR_GUEST);
         write!("hstr_el2", 0);
-        write!("mdscr_el1", 0);
+        self.load_debug();
         instruction!("isb");
         self.registers.load();
         gic::load_interface(&self.interface);
         // SAFETY: the floating-point registers are no part of this program, which is compiled without them.
         unsafe { load_vectors(&self.vectors) };
         instruction!("isb");
+    }
+
+    /// Gives this CPU what of the vCPU's debug registers matters to it. They are not to be saved, for the vCPU cannot reach them.
+    pub fn load_debug(&self) {
+        if self.debug.fires() {
+            // A cold reset closes the OS lock, and firmware may leave it so.
+            write!("oslar_el1", 0);
+            let (breakpoints, watchpoints) = self.debug.points(read!("id_aa64dfr0_el1"));
+            load_points(breakpoints, watchpoints);
+        }
+        write!("mdscr_el1", self.debug.control());
     }
 
     /// Takes the vCPU's registers off this CPU.
@@ -207,6 +222,26 @@ impl Saved {
         instruction!("isb");
     }
 }
+
+macro_rules! points {
+    ($($number:literal)*) => {
+        /// Fills the breakpoints and watchpoints that there are.
+        #[inline(never)]
+        fn load_points(breakpoints: &[Point], watchpoints: &[Point]) {
+            $(
+                if let Some(point) = breakpoints.get($number) {
+                    write!(concat!("dbgbvr", $number, "_el1"), point.value);
+                    write!(concat!("dbgbcr", $number, "_el1"), point.control);
+                }
+                if let Some(point) = watchpoints.get($number) {
+                    write!(concat!("dbgwvr", $number, "_el1"), point.value);
+                    write!(concat!("dbgwcr", $number, "_el1"), point.control);
+                }
+            )*
+        }
+    };
+}
+points!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15);
 
 /// Runs the loaded vCPU until it needs the hypervisor.
 pub fn enter(context: &mut Context) -> Exit {
