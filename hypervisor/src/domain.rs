@@ -336,9 +336,7 @@ pub mod fixture {
     fn start_told() {
         use crate::hypercall::xen_version::{Told, start};
         static ONCE: std::sync::Once = std::sync::Once::new();
-        ONCE.call_once(|| {
-            start(Told { version: crate::machine::options::Version::V4_17, arguments: "dom0_mem=512M".into() })
-        });
+        ONCE.call_once(|| start(Told { version: xen_abi::Release::V4_17, arguments: "dom0_mem=512M".into() }));
     }
 }
 

@@ -46,6 +46,17 @@ impl Release {
         }
     }
 
+    /// Returns what `xen_version` answers with as many bytes as there are; `None` if it is no such operation of this release.
+    pub const fn version_text(self, operation: u32) -> Option<VersionText> {
+        match (self, operation) {
+            (Self::V4_20, 11) => Some(VersionText::Extraversion),
+            (Self::V4_20, 12) => Some(VersionText::Capabilities),
+            (Self::V4_20, 13) => Some(VersionText::Changeset),
+            (Self::V4_20, 14) => Some(VersionText::Commandline),
+            _ => None,
+        }
+    }
+
     /// Returns `XEN_DOMCTL_INTERFACE_VERSION` of this release.
     pub const fn domctl_interface(self) -> u32 {
         match self {
@@ -64,7 +75,8 @@ impl Release {
     }
 
     /// Returns the feature word (submap 0) of Dom0, or of another domain, by whether its frames are the machine's.
-    /// 4.14 has no bits for that: its Dom0 takes itself to be mapped directly.
+    /// 4.14 has no bits for that: its Dom0 takes itself to be mapped directly. 4.20 has bits for areas that are registered by physical
+    /// address (18, 19), which are not offered.
     pub const fn features(self, dom0: bool, direct_mapped: bool) -> u32 {
         let mut word = 1 << features::XENFEAT_writable_page_tables
             | 1 << features::XENFEAT_auto_translated_physmap
@@ -79,6 +91,20 @@ impl Release {
             (_, false) => word | 1 << features::XENFEAT_not_direct_mapped,
         }
     }
+}
+
+/// Texts that `xen_version` of 4.20 answers with as many bytes as there are (`struct xen_varbuf`: how much room there is, then the bytes),
+/// besides the older operations, which have a fixed size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VersionText {
+    /// `XENVER_extraversion2`.
+    Extraversion,
+    /// `XENVER_capabilities2`.
+    Capabilities,
+    /// `XENVER_changeset2`.
+    Changeset,
+    /// `XENVER_commandline2`.
+    Commandline,
 }
 
 /// Where `createdomain` of a release has the parts that moved.

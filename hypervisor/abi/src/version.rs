@@ -43,7 +43,7 @@ structures! {
         0 submap_idx: u32, "In: which 32 of them.";
         4 submap: u32, "Out: the bits.";
     }
-    /// `XENVER_build_id` (and what 4.20 added after it): the beginning of a structure that ends in as many bytes.
+    /// `XENVER_build_id`, and the texts of 4.20 ([`crate::release::VersionText`]): the beginning of a structure that ends in as many bytes.
     "struct xen_build_id" BuildId 4 {
         0 len: u32, "Bytes that follow.";
     }

@@ -5,9 +5,9 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use fdt::{Cells, Error, NodeId, Tree};
+use xen_abi::Release;
 
 use super::affinity;
-use crate::machine::options::Version;
 use crate::machine::{GicKind, MODULES, Machine};
 
 /// Level-triggered, active low, on any CPU: the flags of an interrupt to a GIC before version 3.
@@ -27,7 +27,7 @@ pub struct Facts<'a> {
     /// How many vCPUs there are.
     pub vcpus: usize,
     /// Which Xen it is.
-    pub version: Version,
+    pub version: Release,
 }
 
 /// Says why a tree cannot be made.
@@ -204,8 +204,7 @@ fn firmware(tree: &mut Tree) -> Result<(), Error> {
 
 fn hypervisor(tree: &mut Tree, facts: &Facts<'_>, gic: u32) -> Result<(), Error> {
     let node = tree.ensure("/hypervisor")?;
-    let (major, minor) = facts.version.numbers();
-    tree.set_strings(node, "compatible", &[&format!("xen,xen-{major}.{minor}"), "xen,xen"]);
+    tree.set_strings(node, "compatible", &[&format!("xen,xen-{}", facts.version.name()), "xen,xen"]);
     tree.set_reg(node, &[facts.grants]);
     tree.set_cells(node, "interrupts", &[1, facts.events - 16, LEVEL_LOW]);
     tree.set_cells(node, "interrupt-parent", &[gic]);

@@ -3,29 +3,9 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use xen_abi::Release;
+
 use crate::console::input::{CTRL_A, Focus, Switch};
-
-/// Which of Xen's versions the guests are told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// 4.14
-    V4_14,
-    /// 4.17
-    V4_17,
-    /// 4.20
-    V4_20,
-}
-
-impl Version {
-    /// Returns major and minor.
-    pub fn numbers(self) -> (u32, u32) {
-        match self {
-            Version::V4_14 => (4, 14),
-            Version::V4_17 => (4, 17),
-            Version::V4_20 => (4, 20),
-        }
-    }
-}
 
 /// What the command line says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +27,7 @@ pub struct Options {
     /// Stop instead of starting anew.
     pub no_reboot: bool,
     /// Which Xen the guests see.
-    pub version: Version,
+    pub version: Release,
     /// What was not understood.
     pub unknown: Vec<String>,
 }
@@ -93,7 +73,7 @@ impl Default for Options {
             guest_level: Threshold { always: 0, limited: Level::Warning as u8 },
             input: Switch::new(Some(CTRL_A), Focus::Dom0),
             no_reboot: false,
-            version: Version::V4_17,
+            version: Release::default(),
             unknown: Vec::new(),
         }
     }
@@ -126,9 +106,7 @@ impl Options {
             ("guest_loglvl", Some(value)) => self.guest_level = threshold(value)?,
             ("conswitch", Some(value)) => self.input = switch(value)?,
             ("noreboot", value) => self.no_reboot = flag(value)?,
-            ("xen-abi", Some("4.14")) => self.version = Version::V4_14,
-            ("xen-abi", Some("4.17")) => self.version = Version::V4_17,
-            ("xen-abi", Some("4.20")) => self.version = Version::V4_20,
+            ("xen-abi", Some(name)) => self.version = Release::from_name(name)?,
             // The console is the device tree's UART, and always synchronous; memory is scrubbed when it changes hands.
             ("console", Some("dtuart")) => {}
             ("sync_console" | "bootscrub", value) => {
@@ -211,7 +189,12 @@ mod tests {
         assert_eq!(options.unknown, ["dom0_mem=lots", "sched=credit2"]);
         assert_eq!(options.dom0_memory, 2 << 30);
         assert_eq!((options.level.limited, options.no_reboot), (Level::Debug as u8, true));
-        assert_eq!(options.version, Version::V4_20);
+        assert_eq!(options.version, Release::V4_20);
+        for release in Release::ALL {
+            assert_eq!(Options::parse(&alloc::format!("xen-abi={}", release.name())).version, release);
+        }
+        assert_eq!(Options::parse("xen-abi=4.18 xen-abi").unknown, ["xen-abi=4.18", "xen-abi"]);
+        assert_eq!(Options::parse("").version, Release::V4_17);
         assert_eq!(Options::parse("dom0_mem=99999999999999999999T").unknown.len(), 1);
         assert_eq!(Options::parse("dom0_mem=99999999999T").unknown.len(), 1);
     }

@@ -30,7 +30,7 @@ use hypervisor::domain::{self, Domain, Interrupts, Map};
 use hypervisor::event::Events;
 use hypervisor::grant::mapping::Mappings;
 use hypervisor::hypercall;
-use hypervisor::machine::options;
+
 use hypervisor::memory::frames::{self, State};
 use hypervisor::memory::p2m::{Kind, P2m};
 use hypervisor::memory::shared::SharedPage;
@@ -38,7 +38,7 @@ use hypervisor::memory::{Gfn, Mfn, guest};
 use hypervisor::run::{Caller, Then};
 use hypervisor::schedule::{self, Entity};
 use xen_abi::xen::DOMID_SELF;
-use xen_abi::{Errno, Hypercall};
+use xen_abi::{Errno, Hypercall, Release};
 
 use crate::holds;
 use crate::input::Input;
@@ -115,7 +115,7 @@ fn start() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
         start_memory();
-        let told = hypercall::xen_version::Told { version: options::Version::V4_17, arguments: "dom0_mem=512M".into() };
+        let told = hypercall::xen_version::Told { version: Release::V4_17, arguments: "dom0_mem=512M".into() };
         hypercall::xen_version::start(told);
     });
 }

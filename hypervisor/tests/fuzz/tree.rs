@@ -2,8 +2,8 @@
 
 use fdt::{EmitOptions, Fdt, Node, Tree};
 use hypervisor::domain::devicetree::{self, Facts};
-use hypervisor::machine::options::Version;
 use hypervisor::machine::{self, GicKind, MODULES, Machine};
+use xen_abi::Release;
 
 use crate::holds;
 use crate::verdict::{Reached, Seeded, Verdict};
@@ -48,7 +48,7 @@ pub fn run(bytes: &[u8], seeded: Seeded) -> Verdict {
         grants: (0x3900_0000, 0x4_0000),
         events: 16,
         vcpus: 3,
-        version: Version::V4_17,
+        version: Release::V4_17,
     };
     match devicetree::build(&machine, &host, &facts) {
         Ok(blob) => {
