@@ -89,7 +89,7 @@ fn start_interrupts(machine: &Machine) {
         maintenance: machine.gic.maintenance,
         uart,
     });
-    if machine.cpus.iter().any(|cpu| cpu.way == Some(smp::Way::Psci { hvc: false })) {
+    if machine.firmware {
         smp::has_firmware();
     }
     run::start_cpu(stage2::address_bits()).expect("interrupt interface of the first CPU");

@@ -214,6 +214,8 @@ pub struct Machine {
     pub gic: Gic,
     /// CPUs, in the tree's order.
     pub cpus: Vec<Cpu>,
+    /// Whether there is firmware that answers PSCI's SMCs.
+    pub firmware: bool,
     /// Timer interrupts: secure, non-secure physical, virtual, EL2's.
     pub timer: [u32; 4],
     /// Path of the timer's node.
@@ -242,6 +244,7 @@ impl Machine {
         Ok(Machine {
             gic: gic(tree)?,
             cpus: cpus(tree),
+            firmware: calls_by_hvc(tree) == Some(false),
             timer: timer(tree)?.0,
             timer_path: timer(tree)?.1,
             uart: uart(tree, options.dtuart.as_deref()),
@@ -322,11 +325,16 @@ fn timer(tree: &Fdt<'_>) -> Result<([u32; 4], String), String> {
     Ok(([number(0)?, number(1)?, number(2)?, number(3)?], node.path()))
 }
 
-fn cpus(tree: &Fdt<'_>) -> Vec<Cpu> {
-    let hvc = ["arm,psci", "arm,psci-0.2", "arm,psci-1.0"]
+/// Returns whether PSCI, if it is there, is called by HVC.
+fn calls_by_hvc(tree: &Fdt<'_>) -> Option<bool> {
+    ["arm,psci", "arm,psci-0.2", "arm,psci-1.0"]
         .iter()
         .find_map(|name| tree.find_compatible(name).next())
-        .map(|node| node.property("method").and_then(|method| method.as_str()) == Some("hvc"));
+        .map(|node| node.property("method").and_then(|method| method.as_str()) == Some("hvc"))
+}
+
+fn cpus(tree: &Fdt<'_>) -> Vec<Cpu> {
+    let hvc = calls_by_hvc(tree);
     let Some(folder) = tree.find("/cpus") else { return Vec::new() };
     let mut cpus = Vec::new();
     for node in folder.children() {

@@ -4,6 +4,7 @@
 use core::arch::asm;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 
+use super::mmio::Region;
 use super::registers::{instruction, read, write};
 use super::{cache, layout, stage1};
 use crate::arch::CPUS_MAX;
@@ -108,9 +109,7 @@ pub fn start_other(number: usize, affinity: u64, way: Way, stack: u64) -> Result
             _ => return Err("PSCI refuses"),
         },
         Way::SpinTable(address) => {
-            // SAFETY: the device tree says that this word is there for an entry address.
-            unsafe { (layout::pointer(address) as *mut u64).write_volatile(entry) };
-            cache::clean_and_invalidate(address, 8);
+            release(address, entry)?;
             instruction!("sev");
         }
     }
@@ -121,6 +120,23 @@ pub fn start_other(number: usize, affinity: u64, way: Way, stack: u64) -> Result
         }
         super::relax();
     }
+    Ok(())
+}
+
+/// Writes an entry address where a CPU waits for it, which reads it with its MMU off: in memory, or in what is kept from us and mapped
+/// for this alone.
+fn release(address: u64, entry: u64) -> Result<(), &'static str> {
+    if !address.is_multiple_of(8) || address >= 1 << stage1::physical_bits() {
+        return Err("its release address is none");
+    }
+    if !stage1::is_mapped(layout::DIRECT + address) {
+        Region::map(address, 8).write64(0, entry);
+        instruction!("dsb sy");
+        return Ok(());
+    }
+    // SAFETY: mapped memory, aligned; the device tree says that this word is there for an entry address.
+    unsafe { (layout::pointer(address) as *mut u64).write_volatile(entry) };
+    cache::clean_and_invalidate(address, 8);
     Ok(())
 }
 
@@ -180,12 +196,16 @@ pub fn start_speculation() -> Needs {
     needs
 }
 
-/// Switches the machine off (PSCI SYSTEM_OFF). Returns if that fails.
+/// Switches the machine off (PSCI SYSTEM_OFF). Returns if that fails, or if there is no firmware.
 pub fn system_off() {
-    firmware([0x8400_0008, 0, 0, 0]);
+    if FIRMWARE.load(Relaxed) {
+        firmware([0x8400_0008, 0, 0, 0]);
+    }
 }
 
-/// Starts the machine anew (PSCI SYSTEM_RESET). Returns if that fails.
+/// Starts the machine anew (PSCI SYSTEM_RESET). Returns if that fails, or if there is no firmware.
 pub fn system_reset() {
-    firmware([0x8400_0009, 0, 0, 0]);
+    if FIRMWARE.load(Relaxed) {
+        firmware([0x8400_0009, 0, 0, 0]);
+    }
 }

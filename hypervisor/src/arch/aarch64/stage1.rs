@@ -191,6 +191,13 @@ pub fn map_stack(cpu: usize, physical: u64) -> u64 {
     top
 }
 
+/// Whether EL2 can write at a virtual address.
+pub fn is_mapped(address: u64) -> bool {
+    instruction!("at s1e2w", address);
+    instruction!("isb");
+    read!("par_el1") & 1 == 0
+}
+
 /// Returns the bits of physical addresses that the CPU has.
 pub fn physical_bits() -> u32 {
     match read!("id_aa64mmfr0_el1") & 15 {
