@@ -5,10 +5,12 @@
 //! prints otherwise, `*.differs` has both lines and the reason. `BLESS=1` rewrites what is expected, never what differs.
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bootwrap::kernel::flatten;
+use bootwrap::{Hypervisor, Level, Secondaries, Spec};
 use xenbuild::emulate::command::CommandLine;
 use xenbuild::emulate::qemu;
 
@@ -25,7 +27,8 @@ const LIMIT: Duration = Duration::from_secs(120);
 /// What runs below the guest.
 enum Below<'a> {
     Nothing,
-    Hypervisor(&'a Path),
+    /// With this on its command line, besides what every run has.
+    Hypervisor(&'a Path, &'a str),
 }
 
 /// How many CPUs there are of which kind, and how time passes.
@@ -38,9 +41,25 @@ struct Cpus {
     counted: bool,
 }
 
+/// The guest, as it is loaded.
+fn guest() -> Vec<u8> {
+    flatten(GUEST).expect("an ELF file")
+}
+
+fn pack(bytes: &[u8]) -> Vec<u8> {
+    let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packer.write_all(bytes).expect("packed");
+    packer.finish().expect("packed")
+}
+
 /// Runs the guest on one CPU; returns its lines, or none where there is no QEMU, which is said aloud.
 fn run(what: &str, gic: u32, below: &Below<'_>) -> Option<Vec<String>> {
-    let printed = run_on(Cpus { kind: "cortex-a57", real: 1, virtual_: 1, counted: false }, what, gic, below)?;
+    run_file(&guest(), what, gic, below)
+}
+
+/// Runs the guest, out of that file.
+fn run_file(file: &[u8], what: &str, gic: u32, below: &Below<'_>) -> Option<Vec<String>> {
+    let printed = run_on(Cpus { kind: "cortex-a57", real: 1, virtual_: 1, counted: false }, file, what, gic, below)?;
     let lines = printed.lines().filter_map(|line| line.split_once("guest: ").map(|(_, text)| text.to_owned()));
     let lines: Vec<String> = lines.collect();
     assert_eq!(lines.last().map(String::as_str), Some("end"), "{printed}");
@@ -48,10 +67,10 @@ fn run(what: &str, gic: u32, below: &Below<'_>) -> Option<Vec<String>> {
 }
 
 /// Runs the guest; returns all that was printed.
-fn run_on(cpus: Cpus, what: &str, gic: u32, below: &Below<'_>) -> Option<String> {
+fn run_on(cpus: Cpus, file: &[u8], what: &str, gic: u32, below: &Below<'_>) -> Option<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let guest = folder.path().join("guest.bin");
-    fs::write(&guest, flatten(GUEST).expect("an ELF file")).expect("written");
+    fs::write(&guest, file).expect("written");
     let mut command = CommandLine::new(qemu::PROGRAM);
     if command.find_program().is_none() {
         eprintln!("skipped: {} is not installed", qemu::PROGRAM);
@@ -67,11 +86,11 @@ fn run_on(cpus: Cpus, what: &str, gic: u32, below: &Below<'_>) -> Option<String>
             command.add(["-M".into(), format!("virt,gic-version={gic}")]);
             command.add(["-kernel".as_ref(), guest.as_os_str()]).add(["-append", what]);
         }
-        Below::Hypervisor(image) => {
+        Below::Hypervisor(image, more) => {
             command.add(["-M".into(), format!("virt,virtualization=on,gic-version={gic}")]);
             let vcpus = cpus.virtual_;
             let words =
-                format!("console=dtuart dtuart=/pl011@9000000 dom0_mem=512M dom0_max_vcpus={vcpus} bootscrub=0");
+                format!("console=dtuart dtuart=/pl011@9000000 dom0_mem=512M dom0_max_vcpus={vcpus} bootscrub=0 {more}");
             command.add(["-kernel".as_ref(), image.as_os_str()]).add(["-append".into(), words]);
             let loader = format!("guest-loader,addr=0x4a000000,kernel={},bootargs={what}", guest.display());
             command.add(["-device".into(), loader]);
@@ -158,7 +177,7 @@ fn our_image(folder: &Path) -> PathBuf {
 fn on_ours(name: &str, what: &str, gic: u32) {
     let folder = tempfile::tempdir().expect("a folder");
     let image = our_image(folder.path());
-    if let Some(lines) = run(what, gic, &Below::Hypervisor(&image)) {
+    if let Some(lines) = run(what, gic, &Below::Hypervisor(&image, "")) {
         compare_ours(name, &lines);
     }
 }
@@ -168,13 +187,100 @@ fn hypercalls_are_answered_as_xen_does() {
     on_ours("hypercalls", "hypercalls", 3);
 }
 
+/// What the other releases say that guests are told of: their lines beside those of 4.17, but for the version's own number.
+#[test]
+fn each_release_says_what_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = our_image(folder.path());
+    let lines = |name: &str, number: u32| {
+        let lines = run("hypercalls", 3, &Below::Hypervisor(&image, &format!("xen-abi={name}")))?;
+        let number = number.to_string();
+        assert!(lines.contains(&format!("xen_version 0 = {number}")), "{name}");
+        Some(lines.iter().map(|line| line.replace(&number, "VERSION")).collect::<Vec<_>>())
+    };
+    let Some(usual) = lines("4.17", 0x4_0011) else { return };
+    let mut found = Vec::new();
+    for (name, number) in [("4.14", 0x4_000e), ("4.20", 0x4_0014)] {
+        let Some(other) = lines(name, number) else { return };
+        let only = |these: &[String], those: &[String], sign: char| {
+            these
+                .iter()
+                .filter(|line| !those.contains(line))
+                .map(|line| format!("{name} {sign} {line}"))
+                .collect::<Vec<_>>()
+        };
+        found.extend(only(&usual, &other, '-'));
+        found.extend(only(&other, &usual, '+'));
+    }
+    compare("releases", &found);
+}
+
+#[test]
+fn a_packed_kernel_is_unpacked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let image = our_image(folder.path());
+    let Some(lines) = run_file(&pack(&guest()), "timers", 3, &Below::Hypervisor(&image, "")) else { return };
+    compare_ours("timers", &lines);
+    // One that is not what it says is not started: the hypervisor says why, and starts the machine anew, which ends QEMU here.
+    let mut broken = pack(&guest());
+    let end = broken.len();
+    broken[end - 5] ^= 1;
+    let cpus = Cpus { kind: "cortex-a57", real: 1, virtual_: 1, counted: false };
+    let printed = run_on(cpus, &broken, "timers", 3, &Below::Hypervisor(&image, "")).unwrap_or_default();
+    assert!(printed.contains("the kernel cannot be unpacked: its checksum is wrong"), "{printed}");
+    assert!(!printed.contains("guest:"), "{printed}");
+}
+
+/// From reset, by our own stub, with the other CPUs in a spin table: the hypervisor takes them out of it, in memory that is not its own.
+/// There is no firmware to switch the machine off.
+#[test]
+fn cpus_are_taken_out_of_a_spin_table() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (tree, artifact) = (folder.path().join("board.dtb"), folder.path().join("guest.axf"));
+    let command = |machine: &str| {
+        let mut command = CommandLine::new(qemu::PROGRAM);
+        command.add(["-M".into(), format!("virt,secure=on,virtualization=on,gic-version=3{machine}")]);
+        command.add(["-cpu", "cortex-a57"]).add(["-nographic"]).add(["-nodefaults"]).add(["-serial", "mon:stdio"]);
+        command.add(["-smp", "4"]).add(["-m", "512"]);
+        command
+    };
+    let dump = command(&format!(",dumpdtb={}", tree.display()));
+    if dump.find_program().is_none() {
+        eprintln!("skipped: {} is not installed", qemu::PROGRAM);
+        return;
+    }
+    let ending = serial::start(&dump, folder.path()).finish(LIMIT).expect("QEMU can be waited for");
+    let board = fs::read(&tree).unwrap_or_else(|error| panic!("{error}: {ending}"));
+    let (image, kernel) = (flatten(HYPERVISOR).expect("an ELF file"), guest());
+    let spec = Spec {
+        stub: xenbuild::carried::EL3,
+        device_tree: &board,
+        level: Level::El3,
+        secondaries: Secondaries::SpinTable,
+        hypervisor: Some(Hypervisor { image: &image, bootargs: "console=dtuart dom0_mem=128M" }),
+        kernel: Some(&kernel),
+        bootargs: "several=1",
+        ramdisk: None,
+        modules: Vec::new(),
+        addresses: Vec::new(),
+    };
+    let mut out = fs::File::create(&artifact).expect("a file");
+    bootwrap::wrap(&spec).expect("it fits").write_elf(&mut out).expect("written");
+    drop(out);
+    let mut command = command("");
+    command.add(["-kernel".as_ref(), artifact.as_os_str()]);
+    let Run { printed, .. } = serial::run(&command, folder.path(), Some("Domain 0 powered off"), LIMIT);
+    assert!(printed.contains("(EL2) 4 CPU(s)"), "{printed}");
+    assert_eq!(counted(&printed).len(), 4, "{printed}");
+}
+
 #[test]
 fn hypercalls_are_as_expected_on_xen() {
     let Some(image) = std::env::var_os(XEN) else {
         eprintln!("skipped: {XEN} names no image of Xen 4.17");
         return;
     };
-    if let Some(lines) = run("hypercalls", 3, &Below::Hypervisor(Path::new(&image))) {
+    if let Some(lines) = run("hypercalls", 3, &Below::Hypervisor(Path::new(&image), "")) {
         compare("hypercalls", &lines);
     }
 }
@@ -229,7 +335,7 @@ fn what_a_guest_is_not_shown_it_does_not_have() {
     let image = our_image(folder.path());
     // A CPU that has all that QEMU knows.
     let cpus = Cpus { kind: "max", real: 1, virtual_: 1, counted: false };
-    let Some(printed) = run_on(cpus, "hidden", 3, &Below::Hypervisor(&image)) else { return };
+    let Some(printed) = run_on(cpus, &guest(), "hidden", 3, &Below::Hypervisor(&image, "")) else { return };
     let lines: Vec<&str> = printed.lines().filter_map(|line| Some(line.split_once("guest: ")?.1)).collect();
     let Some((&"end", registers)) = lines.split_last() else { panic!("{printed}") };
     assert!(registers.len() >= 20, "{printed}");
@@ -242,7 +348,7 @@ fn what_a_guest_is_not_shown_it_does_not_have() {
 fn a_guest_that_maps_a_page_everywhere_does_not_take_all_memory() {
     let folder = tempfile::tempdir().expect("a folder");
     let image = our_image(folder.path());
-    let Some(lines) = run("flood", 3, &Below::Hypervisor(&image)) else { return };
+    let Some(lines) = run("flood", 3, &Below::Hypervisor(&image, "")) else { return };
     let [places, again, version, _] = &lines[..] else { panic!("{lines:?}") };
     let count = places.strip_prefix("a page in ").and_then(|rest| rest.strip_suffix(" places, then -ENOMEM"));
     // As many tables as upstream's tools set aside for one vCPU and 512 MiB: 896, two of which are above the others.
@@ -273,7 +379,7 @@ fn four_virtual_cpus_on_one_lose_no_tick_and_no_register() {
     let image = our_image(folder.path());
     for gic in [3, 2] {
         let cpus = Cpus { kind: "cortex-a57", real: 1, virtual_: 4, counted: true };
-        let Some(printed) = run_on(cpus, "several=1", gic, &Below::Hypervisor(&image)) else { return };
+        let Some(printed) = run_on(cpus, &guest(), "several=1", gic, &Below::Hypervisor(&image, "")) else { return };
         let counts = counted(&printed);
         assert_eq!(counts.len(), 4, "{printed}");
         for [ticks, due, late, checks] in counts {
@@ -290,7 +396,7 @@ fn four_virtual_cpus_on_two_go_from_one_to_the_other() {
     let image = our_image(folder.path());
     for gic in [3, 2] {
         let cpus = Cpus { kind: "cortex-a57", real: 2, virtual_: 4, counted: false };
-        let Some(printed) = run_on(cpus, "several=2", gic, &Below::Hypervisor(&image)) else { return };
+        let Some(printed) = run_on(cpus, &guest(), "several=2", gic, &Below::Hypervisor(&image, "")) else { return };
         assert_eq!(counted(&printed).len(), 4, "{printed}");
         let moves = printed.split_once("its vCPUs went to another CPU ").and_then(|(_, rest)| rest.split_once(' '));
         let moves: u64 = moves.and_then(|(count, _)| count.parse().ok()).unwrap_or(0);
