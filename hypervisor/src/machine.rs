@@ -167,6 +167,8 @@ pub enum UartKind {
         shift: u32,
         /// Registers are accessed as 32-bit words.
         wide: bool,
+        /// There is room for the registers that DesignWare's has besides, under whatever name a tree calls it.
+        extended: bool,
     },
 }
 
@@ -371,18 +373,24 @@ pub fn uart(tree: &Fdt<'_>, wanted: Option<&str>) -> Option<Uart> {
         .and_then(|name| named(tree, name))
         .or_else(|| standard.and_then(|name| named(tree, name)))
         .or_else(|| tree.find_compatible("arm,pl011").next())?;
-    let wide = node.property("reg-io-width").and_then(|width| width.as_u32()) == Some(4);
-    let shift = node.property("reg-shift").and_then(|shift| shift.as_u32()).unwrap_or(0);
+    let number = |name| node.property(name).and_then(|value| value.as_u32());
+    let (width, shift) = (number("reg-io-width").unwrap_or(1), number("reg-shift").unwrap_or(0));
+    let registers = node.reg().next()?;
     let is = |names: &[&str]| names.iter().any(|name| node.is_compatible(name));
     let kind = if is(&["arm,pl011", "arm,sbsa-uart"]) {
         UartKind::Pl011
-    } else if is(&["ns16550a", "ns16550", "ns8250", "snps,dw-apb-uart"]) && shift <= 4 {
-        UartKind::Ns8250 { shift, wide }
+    } else if is(&["ns16550a", "ns16550", "ns8250", "snps,dw-apb-uart"]) {
+        // Bytes, or words at multiples of four.
+        let fits = |count: u64| count << shift <= registers.1;
+        if !(matches!((width, shift), (1, 0..=4) | (4, 2..=4)) && fits(8)) {
+            return None;
+        }
+        UartKind::Ns8250 { shift, wide: width == 4, extended: fits(32) }
     } else {
         return None;
     };
     let interrupt = interrupts(&node).first().map(|&(interrupt, _)| interrupt);
-    Some(Uart { kind, registers: node.reg().next()?, interrupt, path: node.path() })
+    Some(Uart { kind, registers, interrupt, path: node.path() })
 }
 
 fn modules(tree: &Fdt<'_>) -> Vec<Module> {
@@ -482,6 +490,41 @@ mod tests {
         assert_eq!(lines(&[("bootargs", "a")], Some("k")), is("a", "k"));
         assert_eq!(lines(&[("bootargs", "a"), ("xen,dom0-bootargs", "d")], Some("k")), is("a", "d"));
         assert_eq!(lines(&[("bootargs", "a"), ("xen,xen-bootargs", "x")], None), is("x", "a"));
+    }
+
+    #[test]
+    fn uarts_are_driven_as_the_tree_says_or_not_at_all() {
+        let found = |compatible: &[&str], width: Option<u32>, shift: Option<u32>, size: u64| {
+            let bytes = tree(|tree| {
+                let node = tree.ensure("/serial@1c020000").unwrap();
+                tree.set_strings(node, "compatible", compatible);
+                tree.set_reg(node, &[(0x1c02_0000, size)]);
+                tree.set_cells(node, "interrupts", &[0, 76, 4]);
+                width.iter().for_each(|&width| tree.set_cells(node, "reg-io-width", &[width]));
+                shift.iter().for_each(|&shift| tree.set_cells(node, "reg-shift", &[shift]));
+            });
+            let uart = uart(&Fdt::new(&bytes).unwrap(), Some("/serial@1c020000"))?;
+            assert_eq!((uart.registers, uart.interrupt), ((0x1c02_0000, size), Some(108)));
+            Some(uart.kind)
+        };
+        let ns = |shift, wide, extended| Some(UartKind::Ns8250 { shift, wide, extended });
+        // As boards have them: Allwinner, HiSilicon, X-Gene, a plain 16550.
+        let dw = ["snps,dw-apb-uart"];
+        assert_eq!(found(&dw, Some(4), Some(2), 0x400), ns(2, true, true));
+        assert_eq!(found(&dw, None, Some(2), 0x100), ns(2, false, true));
+        assert_eq!(found(&["ns16550a"], Some(4), Some(2), 0x1000), ns(2, true, true));
+        assert_eq!(found(&["ns16550"], None, None, 8), ns(0, false, false));
+        // Too short for DesignWare's own registers, which are not touched then.
+        assert_eq!(found(&dw, Some(4), Some(2), 0x20), ns(2, true, false));
+        // Words that overlap, half words, too far apart, not all there: none that is known.
+        for (width, shift, size) in
+            [(4, 0, 0x100), (4, 1, 0x100), (2, 1, 0x100), (8, 3, 0x100), (1, 5, 0x1000), (1, 0, 7)]
+        {
+            assert_eq!(found(&["ns16550a"], Some(width), Some(shift), size), None, "{width} {shift} {size}");
+        }
+        assert_eq!(found(&["arm,pl011", "arm,primecell"], None, None, 0x1000), Some(UartKind::Pl011));
+        assert_eq!(found(&["arm,sbsa-uart"], None, None, 0x1000), Some(UartKind::Pl011));
+        assert_eq!(found(&["xlnx,xps-uartlite"], None, None, 0x1000), None);
     }
 
     #[test]
