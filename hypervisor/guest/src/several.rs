@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use xen_abi::Hypercall;
 
 use crate::machine::{self, CPUS};
-use crate::{Board, interrupts, read_register, say, write_register};
+use crate::{Board, debug, interrupts, read_register, say, write_register};
 
 /// Rounds.
 const ROUNDS: u64 = 4;
@@ -108,6 +108,7 @@ fn work(number: usize) {
     write_register!("cntv_cval_el0", start + period);
     write_register!("cntv_ctl_el0", 1);
     machine::enable_interrupts(true);
+    debug::prepare(number);
     let mut pattern = 0x0123_4567_89ab_cdef ^ (number as u64) << 60 ^ number as u64 ^ (number as u64) << 22;
     while now() < end {
         pattern = pattern.rotate_left(3) ^ number as u64;
@@ -121,10 +122,11 @@ fn work(number: usize) {
         if number != 1 {
             machine::wait();
         }
-        count.wrong.fetch_or(machine::check(pattern), SeqCst);
+        count.wrong.fetch_or(machine::check(pattern) | debug::check(number), SeqCst);
         count.checks.fetch_add(1, SeqCst);
     }
     machine::enable_interrupts(false);
+    debug::quiet();
     write_register!("cntv_ctl_el0", 0);
     count.due.fetch_add((now() - start) / period, SeqCst);
 }
