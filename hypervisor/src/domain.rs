@@ -185,9 +185,8 @@ impl Domain {
     /// Lets vCPUs look at what is new for them.
     pub fn notify(self: &Arc<Self>, vcpus: impl IntoIterator<Item = usize>) {
         for vcpu in vcpus {
-            if let Some(known) = self.vcpus.get(vcpu) {
-                known.news.store(true, SeqCst);
-                schedule::wake(self, vcpu);
+            if vcpu < self.vcpus.len() {
+                schedule::notify(self, vcpu);
             }
         }
     }

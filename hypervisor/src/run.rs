@@ -11,7 +11,7 @@ use crate::domain::runstate;
 use crate::domain::vcpu::{NEVER, State, Status};
 use crate::exits::{self, Reason, Work};
 use crate::machine::options::Level;
-use crate::schedule::{self, Entity};
+use crate::schedule::{self, Entity, protocol};
 use crate::{console, domain, guest_log, hypercall, info, keys, warning};
 
 /// The vCPU that is on this CPU, as what answers it sees it.
@@ -119,23 +119,10 @@ pub fn forever() -> ! {
         }
         drop(state);
         match then {
-            Then::Block => block(&next),
-            Then::Off => {
-                schedule::leave(&next);
-                next.vcpu().change(Status::Running, Status::Off);
-            }
+            Then::Block => schedule::block(&next),
+            Then::Off => schedule::stop(&next),
             Then::Resume | Then::Yield | Then::Over => schedule::requeue(&next, then == Then::Yield),
         }
-    }
-}
-
-/// Puts a vCPU to sleep, unless something came meanwhile.
-fn block(entity: &Entity) {
-    let vcpu = entity.vcpu();
-    schedule::leave(entity);
-    vcpu.change(Status::Running, Status::Blocked);
-    if vcpu.news.load(SeqCst) {
-        schedule::wake(&entity.domain, entity.index);
     }
 }
 
@@ -155,7 +142,6 @@ fn load(entity: &Entity, state: &mut State) {
     };
     gic::set_active(timer, busy);
     gic::set_maintenance(Maintenance::default());
-    entity.vcpu().news.store(true, SeqCst);
 }
 
 fn unload(entity: &Entity, state: &mut State) {
@@ -197,7 +183,8 @@ fn settle(entity: &Entity, vgic: &mut Vgic) {
 /// Puts what is new into the list registers.
 fn flush(entity: &Entity, state: &mut State) {
     sync(entity, state);
-    entity.vcpu().news.store(false, SeqCst);
+    // What comes from here on is looked at the next time.
+    protocol::look(entity, || ());
     if entity.vcpu().asked.load(Relaxed) {
         keys::registers::show_own(entity, state);
     }
@@ -344,11 +331,12 @@ fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
 /// WFI: sleeps unless an interrupt is pending, masked or not.
 pub fn wait(caller: &mut Caller<'_>) -> Then {
     sync(caller.entity, caller.state);
-    // What comes from here on sets it again.
-    caller.entity.vcpu().news.store(false, SeqCst);
-    let mut vgic = caller.entity.domain.vgic.lock();
-    settle(caller.entity, &mut vgic);
-    if vgic.is_pending(caller.entity.index) || arch::vcpu::is_system_error_pending() {
+    let pending = protocol::look(caller.entity, || {
+        let mut vgic = caller.entity.domain.vgic.lock();
+        settle(caller.entity, &mut vgic);
+        vgic.is_pending(caller.entity.index) || arch::vcpu::is_system_error_pending()
+    });
+    if pending {
         caller.entity.vcpu().news.store(true, SeqCst);
         return Then::Resume;
     }

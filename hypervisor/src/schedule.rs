@@ -5,7 +5,8 @@
 
 #[cfg(test)]
 mod model;
-mod queue;
+pub mod protocol;
+pub mod queue;
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -15,7 +16,9 @@ use xen_abi::sched::ShutdownReason;
 
 use crate::arch::{self, CPUS_MAX, Lock, gic, smp, timer};
 use crate::domain::Domain;
-use crate::domain::vcpu::{NEVER, NOWHERE, POLL, Status, Vcpu, WATCHDOGS};
+use crate::domain::vcpu::{NEVER, NOWHERE, POLL, Vcpu, WATCHDOGS};
+use crate::word::Word;
+use protocol::{Board, Sleeper};
 use queue::{Queue, Times, Turn};
 
 /// Milliseconds that a vCPU runs before another one's turn.
@@ -64,6 +67,10 @@ impl Turn for Entity {
     fn set_ran(&self, ran: u64) {
         self.vcpu().ran.store(ran, Relaxed);
     }
+
+    fn set_woken(&self, now: u64) {
+        self.vcpu().woken.store(now, Relaxed);
+    }
 }
 
 static QUEUE: Lock<Queue<Entity>> = Lock::new(Queue::new());
@@ -77,14 +84,48 @@ fn times() -> Times {
     Times { slice: milliseconds(SLICE_MS).max(1), grain: milliseconds(GRAIN_MS), patience: milliseconds(PATIENCE_MS) }
 }
 
-/// Lets `act` see the line, and tells the CPU that is to look at it then.
-fn with_queue(act: impl FnOnce(&mut Queue<Entity>, u64, Times) -> Option<usize>) {
-    let (now, times) = (timer::now(), times());
-    let mut queue = QUEUE.lock();
-    let told = act(&mut queue, now, times);
-    WAITING.store(queue.waiting(), SeqCst);
-    drop(queue);
-    told.into_iter().for_each(kick);
+impl Sleeper for Entity {
+    fn status(&self) -> &impl Word<u8> {
+        self.vcpu().status_word()
+    }
+
+    fn news(&self) -> &impl Word<bool> {
+        &self.vcpu().news
+    }
+
+    fn place(&self) -> &impl Word<usize> {
+        &self.vcpu().cpu
+    }
+
+    fn registers(&self) -> &impl Word<usize> {
+        &self.vcpu().on
+    }
+}
+
+/// The machine's CPUs.
+struct Machine;
+
+impl Board for Machine {
+    type Who = Entity;
+
+    fn with_line<R>(&self, act: impl FnOnce(&mut Queue<Entity>, u64, Times) -> R) -> R {
+        let (now, times) = (timer::now(), times());
+        let mut queue = QUEUE.lock();
+        let result = act(&mut queue, now, times);
+        WAITING.store(queue.waiting(), SeqCst);
+        result
+    }
+
+    fn kick(&self, cpu: usize) {
+        if cpu != arch::cpu() {
+            gic::kick(cpu);
+        }
+    }
+
+    fn look(&self, cpu: usize) {
+        // This one too: a guest that had it to itself until now may have no other reason to come back.
+        gic::kick(cpu);
+    }
 }
 
 /// Lets a CPU watch a vCPU's deadlines. There is room for it wherever it goes from now on: later nothing here needs memory.
@@ -100,54 +141,29 @@ pub fn enlist(domain: &Arc<Domain>, index: usize) {
     MEMBERS[cpu].lock().push(Entity { domain: domain.clone(), index });
 }
 
+fn entity(domain: &Arc<Domain>, index: usize) -> Entity {
+    Entity { domain: domain.clone(), index }
+}
+
 /// Lets a vCPU start that is off, or being switched on by the caller; says whether it was.
 pub fn start(domain: &Arc<Domain>, index: usize) -> bool {
-    let vcpu = &domain.vcpus[index];
-    let started = [Status::Off, Status::Starting].into_iter().any(|from| vcpu.change(from, Status::Runnable));
-    if started {
-        enqueue(domain, index);
-    }
-    started
+    protocol::start(&Machine, &entity(domain, index))
 }
 
 /// Makes a vCPU look at its news: wakes it if it sleeps, or takes it out of its guest if it runs elsewhere.
 pub fn wake(domain: &Arc<Domain>, index: usize) {
-    let vcpu = &domain.vcpus[index];
-    if vcpu.change(Status::Blocked, Status::Runnable) {
-        enqueue(domain, index);
-    } else if vcpu.status() == Status::Running {
-        // Should it go elsewhere meanwhile, it looks at its news there first.
-        kick(vcpu.cpu.load(SeqCst));
-    }
+    protocol::wake(&Machine, &entity(domain, index));
 }
 
-fn enqueue(domain: &Arc<Domain>, index: usize) {
-    domain.vcpus[index].woken.store(timer::glance(), Relaxed);
-    let entity = Entity { domain: domain.clone(), index };
-    with_queue(|queue, now, times| queue.wake(entity, now, times));
-}
-
-fn kick(cpu: usize) {
-    if cpu != arch::cpu() {
-        gic::kick(cpu);
-    }
+/// Tells a vCPU that something is new for it.
+pub fn notify(domain: &Arc<Domain>, index: usize) {
+    protocol::notify(&Machine, &entity(domain, index));
 }
 
 /// Returns the vCPU that this CPU runs next; it is marked as running, here.
 pub fn next() -> Option<Entity> {
     let cpu = arch::cpu();
-    let (mut next, mut before) = (None, cpu);
-    with_queue(|queue, now, times| {
-        let (taken, other) = queue.take(cpu, now, times);
-        if let Some(entity) = &taken {
-            before = entity.vcpu().cpu.swap(cpu, SeqCst);
-            let changed = entity.vcpu().change(Status::Runnable, Status::Running);
-            assert!(changed, "a vCPU waits that is not runnable");
-        }
-        next = taken;
-        other
-    });
-    let entity = next?;
+    let (entity, before) = protocol::take(&Machine, cpu)?;
     if before != cpu {
         entity.vcpu().moves.fetch_add(1, Relaxed);
         // In no list for a moment: what is due then is seen when the timer is set.
@@ -184,25 +200,22 @@ pub fn may_stay(entity: &Entity) -> bool {
 
 /// Puts a vCPU that ran here back in the line.
 pub fn requeue(entity: &Entity, yields: bool) {
-    if entity.vcpu().change(Status::Running, Status::Runnable) {
-        with_queue(|queue, now, times| queue.put_back(entity.clone(), arch::cpu(), yields, now, times));
-    }
+    protocol::put_back(&Machine, entity, arch::cpu(), yields);
 }
 
-/// Notes that a vCPU, which is about to sleep or to be off, does not run here any more.
-pub fn leave(entity: &Entity) {
-    with_queue(|queue, now, _| {
-        queue.leave(entity, arch::cpu(), now);
-        None
-    });
+/// Puts a vCPU that ran here to sleep, unless something came meanwhile.
+pub fn block(entity: &Entity) {
+    protocol::block(&Machine, entity, arch::cpu());
+}
+
+/// Switches a vCPU off that ran here.
+pub fn stop(entity: &Entity) {
+    protocol::stop(&Machine, entity, arch::cpu());
 }
 
 /// Lets others have a vCPU whose registers were taken off this CPU.
 pub fn unloaded(entity: &Entity) {
-    entity.vcpu().on.store(NOWHERE, SeqCst);
-    if entity.vcpu().status() == Status::Runnable {
-        with_queue(|queue, now, _| queue.offer(entity, now));
-    }
+    protocol::unloaded(&Machine, entity);
 }
 
 /// Sets EL2's timer for what comes first: a vCPU's deadline, or the end of a slice.
@@ -210,7 +223,7 @@ pub fn set_timer() {
     let cpu = arch::cpu();
     let mut first = NEVER;
     for entity in MEMBERS[cpu].lock().iter() {
-        first = entity.vcpu().deadlines.iter().map(|deadline| deadline.load(Relaxed)).fold(first, u64::min);
+        first = entity.vcpu().deadlines.iter().map(|deadline| deadline.load(SeqCst)).fold(first, u64::min);
     }
     if WAITING.load(SeqCst) != 0
         && let Some(end) = QUEUE.lock().end_of_turn(cpu, timer::now(), times())
@@ -226,7 +239,7 @@ pub fn set_timer_of(vcpu: &Vcpu) {
     if cpu == arch::cpu() {
         set_timer();
     } else {
-        kick(cpu);
+        gic::kick(cpu);
     }
 }
 
@@ -251,8 +264,13 @@ pub fn fire_timers() {
         let interrupts = entity.domain.interrupts;
         match which {
             0 => {
-                let concerned = entity.domain.vgic.lock().raise(entity.index, interrupts.virtual_timer);
-                entity.domain.notify(concerned);
+                let mut vgic = entity.domain.vgic.lock();
+                // Should another CPU have it by now, the hardware there has seen to its timer already, or will.
+                if entity.vcpu().on.load(SeqCst) == NOWHERE {
+                    let concerned = vgic.raise(entity.index, interrupts.virtual_timer);
+                    drop(vgic);
+                    entity.domain.notify(concerned);
+                }
             }
             POLL => entity.domain.notify([entity.index]),
             watchdog if WATCHDOGS.contains(&watchdog) => entity.domain.stop(ShutdownReason::Watchdog.number()),

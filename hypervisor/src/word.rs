@@ -1,13 +1,14 @@
-//! A word of memory that a guest reads and writes at the same time: the only way in which the rules of events and grants see shared pages.
+//! A word of memory that others read and write at the same time: the only way in which the rules of events and grants see shared pages,
+//! and those of vCPUs and frames what other CPUs see.
 //!
 //! A trait, so that the same rules run over the machine's atomics and, in tests, over a model that tries every interleaving. Everything is
 //! sequentially consistent: both sides decide by two words that the other writes in the opposite order (pending and mask, entry and
 //! use), which no weaker order allows.
 
 use core::sync::atomic::Ordering::SeqCst;
-use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 
-/// An atomic integer.
+/// An atomic integer, or truth.
 pub trait Word<V> {
     /// Returns what is there.
     fn load(&self) -> V;
@@ -62,10 +63,12 @@ macro_rules! words {
 }
 
 words! {
+    AtomicBool: bool;
     AtomicU8: u8;
     AtomicU16: u16;
     AtomicU32: u32;
     AtomicU64: u64;
+    AtomicUsize: usize;
 }
 
 /// A shared page, pinned for as long as this value lives, as the 32-bit words it has.

@@ -2,6 +2,7 @@
 //!
 //! There is one machine; a thread says which CPU it is. What the real machine would do to its tables is recorded, for tests to judge.
 
+pub mod board;
 pub mod rules;
 
 use core::cell::{Cell, RefCell};
@@ -156,13 +157,16 @@ pub fn set_translation_registers(registers: [u64; 4]) {
     TRANSLATION.set(registers);
 }
 
-/// Sleeps: nothing will come.
+/// Sleeps: nothing will come, unless this is a CPU of a board.
 pub fn wait_for_interrupt() {
-    std::thread::yield_now();
+    if !board::wait_for_interrupt() {
+        std::thread::yield_now();
+    }
 }
 
 /// Lets others go first.
 pub fn relax() {
+    board::relax();
     std::thread::yield_now();
 }
 
@@ -331,8 +335,9 @@ pub mod stage2 {
     }
 }
 
-/// Timers: time stands still unless a test moves it.
+/// Timers: time stands still, but for the CPUs of a board.
 pub mod timer {
+    use super::board;
     use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
     static NOW: AtomicU64 = AtomicU64::new(1000);
@@ -348,7 +353,7 @@ pub mod timer {
 
     /// Returns the physical count.
     pub fn now() -> u64 {
-        NOW.load(SeqCst) + PASSED.get()
+        board::now().unwrap_or_else(|| NOW.load(SeqCst) + PASSED.get())
     }
 
     /// Returns the same.
@@ -361,15 +366,17 @@ pub mod timer {
         62_500_000
     }
 
-    /// Asks for an interrupt that does not come.
-    pub fn set_deadline(_deadline: Option<u64>) {}
+    /// Asks for an interrupt.
+    pub fn set_deadline(deadline: Option<u64>) {
+        board::set_deadline(deadline);
+    }
 
     /// Prepares this CPU.
     pub fn start() {}
 
-    /// A guest's virtual timer, which is off.
+    /// Whether the guest's virtual timer asserts its line.
     pub fn virtual_line() -> bool {
-        false
+        board::virtual_line()
     }
 }
 
@@ -377,6 +384,7 @@ pub mod timer {
 pub mod gic {
     use core::cell::RefCell;
 
+    use super::board;
     use crate::arch::{ListRegister, Maintenance};
 
     /// The SGI that makes a CPU look at what is new for it.
@@ -456,14 +464,16 @@ pub mod gic {
     pub fn list_registers() -> usize {
         4
     }
-    /// Takes no interrupt.
+    /// Takes an interrupt.
     pub fn acknowledge() -> Option<Taken> {
-        None
+        board::acknowledge().map(Taken)
     }
     /// Drops a priority.
     pub fn drop_priority(_taken: Taken) {}
     /// Deactivates.
-    pub fn deactivate(_taken: Taken) {}
+    pub fn deactivate(taken: Taken) {
+        with_physical(taken.0, |physical| physical.active = 0);
+    }
     /// Enables or disables an SPI.
     pub fn enable(interrupt: u32, enabled: bool) {
         with_physical(interrupt, |physical| physical.enabled = enabled);
@@ -513,35 +523,43 @@ pub mod gic {
         SIGNALS_AGAIN.set(on);
     }
     /// Kicks another CPU.
-    pub fn kick(_cpu: usize) {}
+    pub fn kick(cpu: usize) {
+        board::kick(cpu);
+    }
     /// Fills a list register.
     pub fn write_list(index: usize, content: Option<ListRegister>) {
-        LISTS.with_borrow_mut(|lists| lists[index] = content);
+        with_lists(|lists| lists[index] = content);
     }
     /// Reads whether a list register says pending, and active.
     pub fn read_list(index: usize) -> (bool, bool) {
-        LISTS.with_borrow(|lists| lists[index].map_or((false, false), |list| (list.pending, list.active)))
+        with_lists(|lists| lists[index].map_or((false, false), |list| (list.pending, list.active)))
+    }
+    /// Lets a guest see and change the list registers of its CPU, which is a thread.
+    pub(super) fn with_lists<R>(act: impl FnOnce(&mut [Option<ListRegister>; 4]) -> R) -> R {
+        LISTS.with_borrow_mut(act)
     }
     /// This thread's guest takes an interrupt; returns whether it could.
     pub fn take_virtual(intid: u16) -> bool {
-        LISTS.with_borrow_mut(|lists| {
+        with_lists(|lists| {
             let list = lists.iter_mut().flatten().find(|list| list.intid == intid && list.pending);
             list.map(|list| (list.pending, list.active) = (false, true)).is_some()
         })
     }
     /// It ends one; what is in no list register is counted.
     pub fn end_virtual(intid: u16) {
-        LISTS.with_borrow_mut(|lists| {
-            match lists.iter_mut().flatten().find(|list| list.intid == intid && list.active) {
-                Some(list) => list.active = false,
-                None => ENDS.set(ENDS.get() + 1),
-            }
+        with_lists(|lists| match lists.iter_mut().flatten().find(|list| list.intid == intid && list.active) {
+            Some(list) => list.active = false,
+            None => ENDS.set(ENDS.get() + 1),
         });
     }
-    /// Asks for maintenance interrupts.
-    pub fn set_maintenance(_wanted: Maintenance) {}
+    /// Asks for maintenance interrupts: only those of ends come here.
+    pub fn set_maintenance(_wanted: Maintenance) {
+        board::silence();
+    }
     /// Asks for nothing.
-    pub fn silence() {}
+    pub fn silence() {
+        board::silence();
+    }
     /// Returns how many the guest ended that were in no list register.
     pub fn take_ends() -> u32 {
         ENDS.take()
@@ -550,7 +568,7 @@ pub mod gic {
 
 /// A vCPU's registers: those that code above looks at.
 pub mod vcpu {
-    use super::{Context, Exit};
+    use super::{Context, Exit, board};
     use crate::arch::debug::Debug;
 
     /// EL1 with its own stack pointer, everything masked.
@@ -588,15 +606,19 @@ pub mod vcpu {
             let registers = Registers::default();
             Saved { registers, debug: Debug::default(), mpidr, vttbr, time_offset, system_error: false }
         }
-        /// Loads whether an SError waits.
+        /// Loads the virtual timer, and whether an SError waits.
         pub fn load(&self) {
             SYSTEM_ERROR.set(self.system_error);
+            board::load(self.mpidr, (self.registers.cntv_ctl, self.registers.cntv_cval, self.time_offset));
         }
         /// Loads nothing.
         pub fn load_debug(&self) {}
-        /// Saves that.
+        /// Saves them.
         pub fn save(&mut self) {
             self.system_error = SYSTEM_ERROR.take();
+            if let Some(timer) = board::save() {
+                (self.registers.cntv_ctl, self.registers.cntv_cval) = timer;
+            }
         }
     }
 
@@ -614,9 +636,10 @@ pub mod vcpu {
         GUEST.set(Some(alloc::boxed::Box::new(guest)));
     }
 
-    /// A guest that never starts, unless a test says what it does.
+    /// A guest that never starts, unless a test or a board says what it does.
     pub fn enter(context: &mut Context) -> Exit {
-        GUEST.with_borrow_mut(|guest| guest.as_mut().map_or(Exit::Interrupt, |guest| guest(context)))
+        let own = |context: &mut Context| GUEST.with_borrow_mut(|guest| guest.as_mut().map(|guest| guest(context)));
+        board::enter(context).or_else(|| own(context)).unwrap_or(Exit::Interrupt)
     }
 
     /// Says whether the instruction at which this thread's guest was left has two bytes.

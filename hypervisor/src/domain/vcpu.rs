@@ -160,6 +160,11 @@ impl Vcpu {
         }
     }
 
+    /// Returns where that stands.
+    pub(crate) fn status_word(&self) -> &AtomicU8 {
+        &self.status
+    }
+
     /// Makes it do something else, if it does `from`; says whether it did.
     pub fn change(&self, from: Status, to: Status) -> bool {
         self.status.compare_exchange(from as u8, to as u8, SeqCst, SeqCst).is_ok()

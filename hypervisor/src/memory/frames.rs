@@ -11,6 +11,8 @@
 //! its neighbours in the list of its order.
 #![expect(unsafe_code, reason = "turns addresses into memory: the table, and the links in free frames")]
 
+pub mod count;
+
 use core::sync::atomic::{AtomicU64, Ordering::*};
 
 use super::Mfn;
@@ -303,16 +305,8 @@ pub struct Refused;
 /// # Errors
 /// [`Refused`].
 pub fn get(frame: Mfn, domain: u16) -> Result<(), Refused> {
-    let entry = entry(frame).ok_or(Refused)?;
-    entry
-        .fetch_update(AcqRel, Acquire, |word| {
-            let fits =
-                owner(word) == domain && (state(word) == State::Domain as u8 || state(word) == State::Lent as u8);
-            let references = word as u32;
-            (fits && references != 0 && references < u32::MAX).then_some(word + 1)
-        })
-        .map(|_| ())
-        .map_err(|_| Refused)
+    let lent = |word| state(word) == State::Domain as u8 || state(word) == State::Lent as u8;
+    count::get(entry(frame).ok_or(Refused)?, |word| owner(word) == domain && lent(word))
 }
 
 /// Takes a reference to a frame of `domain` that is its memory, not lent to it.
@@ -320,15 +314,7 @@ pub fn get(frame: Mfn, domain: u16) -> Result<(), Refused> {
 /// # Errors
 /// [`Refused`].
 pub fn get_memory(frame: Mfn, domain: u16) -> Result<(), Refused> {
-    let entry = entry(frame).ok_or(Refused)?;
-    entry
-        .fetch_update(AcqRel, Acquire, |word| {
-            let references = word as u32;
-            (owner(word) == domain && state(word) == State::Domain as u8 && references != 0 && references < u32::MAX)
-                .then_some(word + 1)
-        })
-        .map(|_| ())
-        .map_err(|_| Refused)
+    count::get(entry(frame).ok_or(Refused)?, |word| owner(word) == domain && state(word) == State::Domain as u8)
 }
 
 /// Returns whose memory a frame is.
@@ -343,11 +329,10 @@ pub fn owner_of(frame: Mfn) -> Option<(u16, State)> {
 
 /// Gives a reference back; the last one frees the frame.
 pub fn put(frame: Mfn) {
-    let entry = entry(frame).expect("a frame of memory");
-    let before = entry.fetch_sub(1, AcqRel);
-    assert!(before as u32 != 0, "reference given back twice: frame {:#x}", frame.0);
-    if before as u32 == 1 {
-        free(frame, 0);
+    match count::put(entry(frame).expect("a frame of memory")) {
+        Ok(0) => free(frame, 0),
+        Ok(_) => {}
+        Err(Refused) => panic!("reference given back twice: frame {:#x}", frame.0),
     }
 }
 

@@ -18,6 +18,8 @@ pub trait Turn: Clone {
     fn ran(&self) -> u64;
     /// Changes that.
     fn set_ran(&self, ran: u64);
+    /// Notes when it was woken up.
+    fn set_woken(&self, _now: u64) {}
 }
 
 /// Lengths of time, in the caller's units.
@@ -80,6 +82,7 @@ impl<T: Turn> Queue<T> {
 
     /// Puts somebody who woke up into the line; returns the CPU that is to look at it.
     pub fn wake(&mut self, what: T, now: u64, times: Times) -> Option<usize> {
+        what.set_woken(now);
         // What it did before it slept counts for a slice at most, either way.
         let running = self.running.iter().flatten().map(|running| running.ran(now));
         let all = running.chain(self.waiting.iter().map(|waiting| waiting.what.ran()));
@@ -155,18 +158,25 @@ impl<T: Turn> Queue<T> {
         (Some(what), other)
     }
 
-    /// Returns the index of who would be next on `cpu`, and how long it counts as having run.
-    fn best(&self, cpu: usize, now: u64, times: Times) -> Option<(usize, u64)> {
-        let mine = self.waiting.iter().enumerate().filter(|(_, Waiting { what, .. })| {
+    /// Returns who might go on on `cpu`, with their places in the line and what they count as having run.
+    fn candidates(&self, cpu: usize, times: Times) -> impl Iterator<Item = (usize, u64, u64)> {
+        let mine = self.waiting.iter().enumerate().filter(move |(_, Waiting { what, .. })| {
             let home = what.home();
             // Who waits for a CPU that has nothing else to do is left to it.
             what.may_run_on(cpu) && (home == cpu || self.running[home].is_some() || !what.may_run_on(home))
         });
-        let key = |Waiting { what, since }: &Waiting<T>| {
+        mine.map(move |(index, Waiting { what, since })| {
             let moves = if what.home() == cpu { 0 } else { times.grain };
-            if now.saturating_sub(*since) > times.patience { 0 } else { what.ran().saturating_add(moves) }
+            (index, what.ran().saturating_add(moves), *since)
+        })
+    }
+
+    /// Returns the index of who would be next on `cpu`, and how long it counts as having run.
+    fn best(&self, cpu: usize, now: u64, times: Times) -> Option<(usize, u64)> {
+        let key = |(index, ran, since): (usize, u64, u64)| {
+            if now.saturating_sub(since) > times.patience { (index, 0) } else { (index, ran) }
         };
-        mine.map(|(index, waiting)| (index, key(waiting))).min_by_key(|&(_, ran)| ran)
+        self.candidates(cpu, times).map(key).min_by_key(|&(_, ran)| ran)
     }
 
     /// Whether somebody waits who could run on `cpu`.
@@ -174,17 +184,28 @@ impl<T: Turn> Queue<T> {
         self.best(cpu, now, times).is_some()
     }
 
-    /// Whether the turn of who runs on `cpu` is over: somebody waits who has run clearly less.
+    /// Whether the turn of who runs on `cpu` is over: somebody waits who has run clearly less, or has waited for long. Nobody's turn is
+    /// shorter than a grain; and where many have waited for long, each has a slice.
     pub fn is_over(&self, cpu: usize, now: u64, times: Times) -> bool {
         let Some(running) = self.running[cpu] else { return true };
-        self.best(cpu, now, times).is_some_and(|(_, ran)| ran.saturating_add(times.grain) <= running.ran(now))
+        let (had, ran) = (now.saturating_sub(running.since), running.ran(now));
+        had >= times.grain
+            && self.candidates(cpu, times).any(|(_, other, since)| {
+                let is_late = had >= times.slice && now.saturating_sub(since) > times.patience;
+                is_late || other.saturating_add(times.grain) <= ran
+            })
     }
 
     /// Returns when the turn of who runs on `cpu` is to be looked at, if somebody else waits.
     pub fn end_of_turn(&self, cpu: usize, now: u64, times: Times) -> Option<u64> {
-        self.best(cpu, now, times)?;
-        let since = self.running[cpu].map_or(now, |running| running.since);
-        Some(since + (now.saturating_sub(since) / times.slice + 1) * times.slice)
+        let least = self.candidates(cpu, times).map(|(_, ran, _)| ran).min()?;
+        let Some(running) = self.running[cpu] else { return Some(now + times.slice) };
+        // Whoever is to have it at once has it when the shortest turn is over. Later it is looked at where there is a reason to, and with
+        // every slice; never now, which would be again and again.
+        let first = running.since + times.grain;
+        let slices = (now.saturating_sub(running.since) / times.slice + 1) * times.slice;
+        let soon = now < first && least.saturating_add(times.grain) <= running.ran(first);
+        Some(if soon { first } else { running.since + slices })
     }
 }
 

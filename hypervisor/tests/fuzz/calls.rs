@@ -267,15 +267,9 @@ impl World {
 
     /// Does what the processor's loop does with a vCPU after an exit.
     fn then(&self, entity: &Entity, then: Then) {
-        let vcpu = entity.vcpu();
         match then {
-            Then::Block => {
-                vcpu.change(Status::Running, Status::Blocked);
-                if vcpu.news.load(SeqCst) {
-                    schedule::wake(&entity.domain, entity.index);
-                }
-            }
-            Then::Off => drop(vcpu.change(Status::Running, Status::Off)),
+            Then::Block => schedule::block(entity),
+            Then::Off => schedule::stop(entity),
             Then::Yield | Then::Over => schedule::requeue(entity, then == Then::Yield),
             Then::Resume => {}
         }
