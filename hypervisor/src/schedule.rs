@@ -284,3 +284,34 @@ pub fn fire_timers() {
 pub fn moves(domain: &Domain) -> u64 {
     domain.vcpus.iter().map(|vcpu| vcpu.moves.load(Relaxed)).sum()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::vgic::registers::{Frame, Place};
+    use crate::domain::fixture;
+
+    #[test]
+    fn a_deadline_is_not_that_of_a_vcpu_which_another_cpu_has() {
+        let (domain, _) = fixture::domain(78, false);
+        let timer = domain.interrupts.virtual_timer;
+        {
+            let mut vgic = domain.vgic.lock();
+            let mut write = |frame, offset, value| {
+                vgic.write(Place { own: 0, frame, offset, size: 4 }, value);
+            };
+            write(Frame::Distributor, 0, 3);
+            write(Frame::Redistributor(0), 0x1_0100, 1 << timer);
+        }
+        arch::become_cpu(3);
+        MEMBERS[3].lock().push(Entity { domain: domain.clone(), index: 0 });
+        // The other one has it already, and its hardware watches; the deadline was found before.
+        for (on, raised) in [(1, false), (NOWHERE, true)] {
+            domain.vcpus[0].deadlines[0].store(1, SeqCst);
+            domain.vcpus[0].on.store(on, SeqCst);
+            fire_timers();
+            assert_eq!(domain.vgic.lock().is_pending(0), raised, "registers on {on}");
+        }
+        MEMBERS[3].lock().clear();
+    }
+}

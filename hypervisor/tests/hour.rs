@@ -2,30 +2,22 @@
 //! as they ship, over CPUs that share a clock (`arch/fake/board.rs`). Five vCPUs on two CPUs tick, sleep, compute, wake each other, and
 //! are switched off and on. No tick may be lost, none be late by more than the others' turns, and nobody sleep longer than that.
 
+#[path = "support/board.rs"]
+mod support;
+
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use hypervisor::arch::board::{self, Here, MAINTENANCE, TIMER, VIRTUAL_TIMER};
-use hypervisor::arch::{Context, Exit, Lock, SystemRegister, start_memory, timer, vcpu::Saved};
-use hypervisor::console::limit::Limit;
-use hypervisor::device::vgic::registers::{Frame, Place};
-use hypervisor::device::vgic::{Version, Vgic};
-use hypervisor::domain::grants::{FRAMES_MAX, Grants};
-use hypervisor::domain::vcpu::Vcpu;
-use hypervisor::domain::{Domain, Interrupts, Map};
-use hypervisor::event::Events;
-use hypervisor::grant::mapping::Mappings;
-use hypervisor::memory::p2m::P2m;
-use hypervisor::memory::shared::SharedPage;
-use hypervisor::{run, schedule};
+use hypervisor::arch::board::{self, Here, VIRTUAL_TIMER};
+use hypervisor::arch::{Context, Exit, timer};
+use hypervisor::run;
+use support::POKE;
 
 const CPUS: usize = 2;
 const VCPUS: usize = 5;
-/// The SGI with which vCPU 0 wakes the one that only computes when told.
-const POKE: u16 = 3;
-/// Who is poked.
+/// Who computes only when vCPU 0 pokes it.
 const POKED: usize = 3;
 /// Who is switched off and on.
 const HOTPLUGGED: usize = 4;
@@ -171,13 +163,11 @@ fn go_on(program: &mut Program, index: usize, poked: &AtomicU64, here: &Here, co
                     return firmware(context, [CPU_OFF, 0, 0]);
                 }
                 if index == 0 && program.turns.is_multiple_of(15) {
-                    return firmware(context, [CPU_ON, HOTPLUGGED as u64, fixture::CODE.0 << 12]);
+                    return firmware(context, [CPU_ON, HOTPLUGGED as u64, support::CODE.0 << 12]);
                 }
                 // Not before it has seen the last time.
                 if index == 0 && poked.compare_exchange(NOT, here.now(), SeqCst, SeqCst).is_ok() {
-                    context.x[0] = u64::from(POKE) << 24 | 1 << POKED;
-                    let name = (3, 0, 12, 11, 5); // ICC_SGI1R_EL1
-                    return Exit::SystemRegister(SystemRegister { name, register: 0, read: false, syndrome: 0 });
+                    return support::poke(POKED, context);
                 }
             }
             Phase::Computes(left) => {
@@ -189,67 +179,15 @@ fn go_on(program: &mut Program, index: usize, poked: &AtomicU64, here: &Here, co
     }
 }
 
-fn new_domain() -> Arc<Domain> {
-    start_memory();
-    let p2m = P2m::new(40, 1).expect("memory");
-    let vttbr = p2m.vttbr();
-    let affinities: Vec<u64> = (0..VCPUS as u64).collect();
-    let mut vgic = Vgic::new(Version::V3, 32, &affinities, 16);
-    vgic.connect_private(VIRTUAL_TIMER, VIRTUAL_TIMER);
-    vgic.write(Place { own: 0, frame: Frame::Distributor, offset: 0, size: 4 }, 0b10); // GICD_CTLR
-    for vcpu in 0..VCPUS {
-        let mut write = |offset, value| {
-            vgic.write(Place { own: vcpu, frame: Frame::Redistributor(vcpu), offset, size: 4 }, value);
-        };
-        write(0x1_0080, u64::from(u32::MAX)); // GICR_IGROUPR0
-        write(0x1_0100, 1 << VIRTUAL_TIMER | 1 << POKE); // GICR_ISENABLER0
-    }
-    Arc::new(Domain {
-        id: 1,
-        handle: Lock::new([0; 16]),
-        control: false,
-        direct: false,
-        p2m: Lock::new(p2m),
-        vttbr,
-        vcpus: (0..VCPUS)
-            .map(|index| Vcpu::new(index, index % CPUS, Saved::new(1 << 31 | index as u64, vttbr, 0)))
-            .collect(),
-        vgic: Lock::new(vgic),
-        vgic_version: Version::V3,
-        map: Map { distributor: (0x800_0000, 0x1_0000), redistributors: Some((0x80a_0000, 0xa_0000)), uart: None },
-        interrupts: Interrupts { virtual_timer: VIRTUAL_TIMER, physical_timer: 30, events: 16 },
-        shared_info: SharedPage::lend(1).expect("memory"),
-        shared_info_at: Lock::new(None),
-        parameters: Lock::new([0; xen_abi::hvm::params::HVM_NR_PARAMS as usize]),
-        identification: [[0; 8]; 8],
-        pages: AtomicU64::new(0),
-        pages_max: AtomicU64::new(0),
-        time_offset: 0,
-        events: Lock::new(Events::new(VCPUS, 1023).expect("memory")),
-        grants: Lock::new(Grants::new(FRAMES_MAX)),
-        mappings: Lock::new(Mappings::new(1)),
-        polling: AtomicU64::new(0),
-        assists: AtomicU64::new(0),
-        last: hypervisor::domain::nowhere(),
-        shutdown: Lock::new(None),
-        log: Lock::new(Limit::new()),
-    })
-}
-
 /// Lets the vCPUs run for so many seconds of their time, and looks at what they counted.
 fn pass(seconds: u64) {
     let started = Instant::now();
     let end = seconds * timer::frequency();
-    let domain = new_domain();
+    let domain = support::start(VCPUS, CPUS);
     let habits = [(2_000, 60_000), (1 << 40, 0), (30_000, 15_000), (3_000, 0), (5_000, 40_000)];
     let new = |(index, &(computes, sleeps)): (usize, &(u64, u64))| Mutex::new(Program::new(index, computes, sleeps));
     let programs: Arc<Vec<_>> = Arc::new(habits.iter().enumerate().map(new).collect());
     let poked = AtomicU64::new(NOT);
-    run::start(run::Own { timer: TIMER, virtual_timer: VIRTUAL_TIMER, maintenance: MAINTENANCE, uart: None });
-    for vcpu in 0..VCPUS {
-        schedule::enlist(&domain, vcpu);
-        assert!(schedule::start(&domain, vcpu));
-    }
     let guests = programs.clone();
     let guest = move |here: &Here, context: &mut Context| {
         let index = (here.vcpu() & 0xf) as usize;

@@ -8,9 +8,9 @@
 mod guest;
 
 use guest::Consumer;
+use hypervisor::domain::vcpu::{NOWHERE, Status};
 use hypervisor::event::fifo::{BUSY, Fifo, LINK, LINKED, MASKED, PENDING, Queued};
 use hypervisor::event::two_level::{self, Shared};
-use hypervisor::domain::vcpu::{NOWHERE, Status};
 use hypervisor::event::upcall;
 use hypervisor::grant::{Access, Grants, Use};
 use hypervisor::memory::frames::{Refused, count};
@@ -18,9 +18,9 @@ use hypervisor::schedule::protocol::{self, Board, Sleeper};
 use hypervisor::schedule::queue::{Queue, Times, Turn};
 use hypervisor::word::{Page, Word};
 use loom::sync::Arc;
+use loom::sync::Mutex;
 use loom::sync::atomic::Ordering::{Relaxed, SeqCst};
 use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, fence};
-use loom::sync::Mutex;
 use loom::thread;
 
 /// As the hypervisor's words are.

@@ -262,3 +262,46 @@ fn who_waits_for_its_own_cpu_is_not_taken_away() {
     assert_eq!(queue.take(1, 5, TIMES), (None, None), "another one that happens to be awake leaves it");
     assert_eq!(queue.take(0, 6, TIMES).0.as_ref(), Some(&guests[0]));
 }
+
+#[test]
+fn idle_cpus_take_who_waits_for_a_loaded_one() {
+    for (cpus, count) in [(2, 2), (4, 4), (4, 8)] {
+        let guests = guests(cpus, &alloc::vec![SPINS; count]);
+        guests.iter().for_each(|guest| guest.0.home.set(0));
+        run(cpus, &guests);
+        let share = END * cpus as u64 / count as u64;
+        for guest in &guests {
+            assert!(guest.0.worked.get().abs_diff(share) <= 4 * TIMES.slice, "{} of {share}", guest.0.worked.get());
+        }
+    }
+}
+
+#[test]
+fn who_sleeps_at_home_wakes_where_there_is_room() {
+    // All were on the first CPU last; one computes there, the others wake up again and again.
+    let guests = guests(3, &[SPINS, (40, 60, None), (40, 60, None)]);
+    guests.iter().for_each(|guest| guest.0.home.set(0));
+    let machine = run(3, &guests);
+    assert!(guests.iter().all(|guest| guest.0.worked.get() * 5 >= END * 2 - 10 * TIMES.slice), "as if it were alone");
+    assert!(machine.longest <= TIMES.grain, "one waited for {}", machine.longest);
+}
+
+#[test]
+fn many_who_wait_for_long_have_a_turn_each() {
+    // More than there are slices in the longest wait, on one CPU that looks for another one all the time.
+    let guests = guests(1, &[SPINS; 40]);
+    let mut queue = Queue::new();
+    for guest in &guests {
+        queue.wake(guest.clone(), 0, TIMES);
+    }
+    let (mut running, mut since) = (queue.take(0, 0, TIMES).0.expect("all wait"), 0);
+    for now in (0..40 * 10 * TIMES.slice).step_by(10) {
+        if queue.is_over(0, now, TIMES) {
+            assert!(now - since >= TIMES.grain, "a turn of {}", now - since);
+            running.0.worked.set(running.0.worked.get() + now - since);
+            queue.put_back(running, 0, false, now, TIMES);
+            (running, since) = (queue.take(0, now, TIMES).0.expect("others wait"), now);
+        }
+    }
+    assert!(guests.iter().all(|guest| guest.0.worked.get() >= 8 * TIMES.slice), "{guests:?}");
+}

@@ -184,8 +184,8 @@ impl<T: Turn> Queue<T> {
         self.best(cpu, now, times).is_some()
     }
 
-    /// Whether the turn of who runs on `cpu` is over: somebody waits who has run clearly less, or has waited for long. Nobody's turn is
-    /// shorter than a grain; and where many have waited for long, each has a slice.
+    /// Whether the turn of who runs on `cpu` is over: somebody waits who has run clearly less, and then it was a grain long at
+    /// least; or who has waited for long, and then a slice.
     pub fn is_over(&self, cpu: usize, now: u64, times: Times) -> bool {
         let Some(running) = self.running[cpu] else { return true };
         let (had, ran) = (now.saturating_sub(running.since), running.ran(now));

@@ -64,14 +64,8 @@ fn own<R>(act: impl FnOnce(&mut Own) -> R) -> Option<R> {
 
 /// Lets `cpus` CPUs do what `each` does, until the clock has counted to `end`; guests do what `guest` says. Panics as they do.
 pub fn run(cpus: usize, end: u64, guest: Box<Guest>, each: impl Fn(usize) + Sync) {
-    let shared = Shared {
-        now: 0,
-        end,
-        current: 0,
-        due: alloc::vec![0; cpus],
-        kicked: alloc::vec![false; cpus],
-        over: false,
-    };
+    let shared =
+        Shared { now: 0, end, current: 0, due: alloc::vec![0; cpus], kicked: alloc::vec![false; cpus], over: false };
     let turns = (0..cpus).map(|_| Condvar::new()).collect();
     let board = Arc::new(Board { shared: Mutex::new(shared), turns, guest });
     std::thread::scope(|scope| {
@@ -80,14 +74,8 @@ pub fn run(cpus: usize, end: u64, guest: Box<Guest>, each: impl Fn(usize) + Sync
             move || {
                 become_cpu(number);
                 let _end = End(board.clone());
-                let own = Own {
-                    board: board.clone(),
-                    now: 0,
-                    deadline: None,
-                    timer: (0, 0, 0),
-                    vcpu: 0,
-                    maintenance: false,
-                };
+                let own =
+                    Own { board: board.clone(), now: 0, deadline: None, timer: (0, 0, 0), vcpu: 0, maintenance: false };
                 OWN.set(Some(own));
                 drop(board.wait(number, board.lock()));
                 each(number);
@@ -193,7 +181,8 @@ fn pending(own: &mut Own, take: bool) -> Option<u32> {
         return Some(KICK);
     }
     drop(shared);
-    let due = |at: Option<u64>, interrupt| (at.is_some_and(|at| at <= own.now) && !is_active(interrupt)).then_some(interrupt);
+    let due =
+        |at: Option<u64>, interrupt| (at.is_some_and(|at| at <= own.now) && !is_active(interrupt)).then_some(interrupt);
     let found = due(own.deadline, TIMER).or(due(timer_fires(own), VIRTUAL_TIMER));
     let found = found.or((own.maintenance && !is_active(MAINTENANCE)).then_some(MAINTENANCE))?;
     if take {
