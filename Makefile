@@ -26,6 +26,7 @@ test: setup-test                  ## every test but the long matrix, then the tu
 	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant el3
 	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant gicv2
 	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant gicv2-el3
+	target/debug/xenbuild test tests/data/hypervisor/hotplug.toml --variant four-on-two
 	target/debug/xenbuild test tests/data/source/tiny.toml
 
 check: setup-bare                 ## format, lints with warnings denied on host and bare-metal code, docs, tidy
@@ -53,6 +54,8 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	  $(XENBUILD) test recipes/$$recipe.toml --variant $$variant; done; done
 	set -e; for variant in one-cpu four-cpus gicv2-four-cpus eight-cpus 512-MiB 8-GiB cortex-a53 cortex-a72 max panic; do \
 	  $(XENBUILD) test tests/data/hypervisor/dom0.toml --variant $$variant; done
+	$(XENBUILD) test tests/data/hypervisor/hotplug.toml
+	set -e; for variant in four-cpus gicv2; do $(XENBUILD) test tests/data/hypervisor/hotplug.toml --variant $$variant; done
 	$(XENBUILD) test recipes/u-boot.toml --variant firmware-tree
 	$(XENBUILD) test recipes/zcu102.toml --variant qemu
 	$(XENBUILD) test recipes/from-source.toml
