@@ -13,6 +13,9 @@ pub use fake::*;
 pub mod debug;
 pub mod exception;
 mod exit;
+#[cfg(any(test, target_os = "none"))]
+mod mapping;
+mod sequences;
 pub mod speculation;
 pub use exit::{Abort, Exit, SystemRegister};
 

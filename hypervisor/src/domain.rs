@@ -350,7 +350,7 @@ mod tests {
         take_record();
         for (vcpu, cpu, forgets) in [(0, 0, false), (0, 0, false), (1, 0, true), (0, 1, false), (0, 0, true)] {
             domain.enter(vcpu, cpu);
-            assert_eq!(take_record().contains(&Event::InvalidateHere), forgets, "vCPU {vcpu} on CPU {cpu}");
+            assert_eq!(take_record().contains(&Event::TlbiVmalle1), forgets, "vCPU {vcpu} on CPU {cpu}");
         }
     }
 }

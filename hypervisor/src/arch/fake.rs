@@ -3,12 +3,13 @@
 //! There is one machine; a thread says which CPU it is. What the real machine would do to its tables is recorded, for tests to judge.
 
 pub mod board;
+mod events;
 pub mod rules;
 
 use core::cell::{Cell, RefCell};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
-use alloc::vec::Vec;
+pub use events::{Event, Place, take_record};
 
 use super::{Context, Exit};
 
@@ -67,9 +68,10 @@ impl<T> Once<T> {
 
 std::thread_local! {
     static CPU: Cell<usize> = const { Cell::new(0) };
-    static RECORD: RefCell<Vec<Event>> = const { RefCell::new(Vec::new()) };
     static COPIES: Cell<u64> = const { Cell::new(u64::MAX) };
     static TRANSLATION: Cell<[u64; 4]> = const { Cell::new([0; 4]) };
+    static TABLES: RefCell<Option<LookUp>> = const { RefCell::new(None) };
+    static HESITATES: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
 }
 
 /// What [`stop`] unwinds with, without a panic's report: a machine that is switched off has not failed.
@@ -79,32 +81,6 @@ pub struct Stopped;
 /// Lets this thread's guests translate so many pointers; none leads anywhere after that. Returns how many were left.
 pub fn limit_copies(count: u64) -> u64 {
     COPIES.replace(count)
-}
-
-/// What the MMU would have noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// A descriptor was written: address, what it was, what it is.
-    Descriptor(u64, u64, u64),
-    /// Stores became visible to walks.
-    Publish,
-    /// A page, and all that was combined with it, was forgotten.
-    Invalidate(u64),
-    /// A whole guest was forgotten.
-    InvalidateAll,
-    /// A range of memory was written back: address and size.
-    Clean(u64, u64),
-    /// What stage 1 made was forgotten, on this CPU.
-    InvalidateHere,
-}
-
-/// Takes what this thread did since the last time.
-pub fn take_record() -> Vec<Event> {
-    RECORD.take()
-}
-
-fn record(event: Event) {
-    RECORD.with_borrow_mut(|record| record.push(event));
 }
 
 /// Returns the number of the CPU that this thread is.
@@ -127,8 +103,23 @@ fn memory() -> usize {
     })
 }
 
+/// Lets others go first before every `nth` touch of memory, on this thread; 0: never. What others rarely do in between on hardware, they
+/// do often then.
+pub fn hesitate_every(nth: u32) {
+    HESITATES.set((nth, nth));
+}
+
+fn hesitate() {
+    let (nth, left) = HESITATES.get();
+    HESITATES.set((nth, if left <= 1 { nth } else { left - 1 }));
+    if left == 1 {
+        std::thread::yield_now();
+    }
+}
+
 /// Returns where physical memory can be touched.
 pub fn pointer(physical: u64) -> *mut u8 {
+    hesitate();
     assert!((MEMORY..MEMORY + MEMORY_SIZE).contains(&physical), "physical address {physical:#x} is out of reach");
     core::ptr::with_exposed_provenance_mut(memory() + (physical - MEMORY) as usize)
 }
@@ -138,9 +129,20 @@ pub fn physical(pointer: *const u8) -> u64 {
     (pointer.addr() - memory()) as u64 + MEMORY
 }
 
+/// Finds the physical address for a guest's, to be written or not.
+type LookUp = alloc::boxed::Box<dyn Fn(u64, bool) -> Option<u64>>;
+
+/// Lets this thread's guests be translated so, until it ends: as the CPU does it, which knows of no lock.
+pub fn translate_by(look_up: impl Fn(u64, bool) -> Option<u64> + 'static) {
+    TABLES.set(Some(alloc::boxed::Box::new(look_up)));
+}
+
 /// A guest's virtual addresses are its physical ones, and these the machine's; the first page is mapped nowhere, the last read-only.
 pub fn translate(address: u64, write: bool) -> Option<u64> {
     COPIES.set(COPIES.get().checked_sub(1)?);
+    if let Some(found) = TABLES.with_borrow(|tables| tables.as_ref().map(|look_up| look_up(address, write))) {
+        return found;
+    }
     let last = MEMORY + MEMORY_SIZE - 4096;
     let readable = (MEMORY..MEMORY + MEMORY_SIZE).contains(&address);
     (readable && !(write && address >= last)).then_some(address)
@@ -177,22 +179,19 @@ pub fn stop() -> ! {
 
 /// Data caches, which memory here has none of: what is done to them is recorded.
 pub mod cache {
-    use super::{Event, record};
+    use super::Event;
+    use super::events::{record, step};
+    use crate::arch::sequences::cache_sequences;
 
-    /// Writes back.
-    pub fn clean(address: u64, size: u64) {
+    cache_sequences!(step);
+
+    fn clean_lines(address: u64, size: u64) {
         record(Event::Clean(address, size));
     }
-    /// Writes back and forgets.
-    pub fn clean_and_invalidate(address: u64, size: u64) {
+
+    fn clean_and_invalidate_lines(address: u64, size: u64) {
         record(Event::Clean(address, size));
     }
-    /// Forgets, and writes back besides.
-    pub fn invalidate(address: u64, size: u64) {
-        record(Event::Clean(address, size));
-    }
-    /// Makes instruction fetches see what was written.
-    pub fn synchronise_code() {}
 }
 
 /// Virtual addresses.
@@ -299,7 +298,16 @@ pub mod smp {
 
 /// Guests' translation: what is done to it is recorded.
 pub mod stage2 {
-    use super::{Event, record};
+    use core::cell::Cell;
+
+    use super::Event;
+    use super::events::{note_root, note_table, place, record, step};
+    use super::rules::is_table;
+    use crate::arch::sequences::stage2_sequences;
+
+    std::thread_local! {
+        static VTTBR: Cell<u64> = const { Cell::new(0) };
+    }
 
     /// Returns how many bits a guest physical address has.
     pub fn address_bits() -> u32 {
@@ -307,33 +315,39 @@ pub mod stage2 {
     }
 
     /// Sets up this CPU for guests.
-    pub fn start(_bits: u32, _level: u32) {}
+    pub fn start(_bits: u32, _level: u32) {
+        set_guest(0);
+        forget_guests();
+    }
 
-    /// Orders stores to tables before what follows.
-    pub fn publish() {
-        record(Event::Publish);
+    /// Notes that a guest has 2^`order` new tables, in which its walks begin, at `level`.
+    pub fn began(vttbr: u64, level: u32, order: u32) {
+        note_root(vttbr, level, order);
     }
 
     /// Notes that a descriptor was written.
     pub fn wrote(address: u64, before: u64, after: u64) {
-        record(Event::Descriptor(address, before, after));
+        if is_table(after) {
+            note_table(after & 0xffff_ffff_f000, address);
+        }
+        record(Event::Descriptor(place(address), before, after));
     }
 
-    /// Forgets a page.
-    pub fn invalidate(_vttbr: u64, page: u64) {
-        record(Event::Invalidate(page));
+    fn guest() -> u64 {
+        VTTBR.get()
     }
 
-    /// Forgets what stage 1 made.
-    pub fn invalidate_here() {
-        record(Event::InvalidateHere);
+    /// Makes this CPU a guest's.
+    pub fn set_guest(vttbr: u64) {
+        record(Event::Vttbr(VTTBR.replace(vttbr), vttbr));
     }
 
-    /// Forgets a guest.
-    pub fn invalidate_all(_vttbr: u64) {
-        record(Event::InvalidateAll);
-    }
+    stage2_sequences!(step);
 }
+
+/// The hypervisor's own tables, in a test's hand.
+#[cfg(test)]
+mod stage1;
 
 /// Timers: time stands still, but for the CPUs of a board.
 pub mod timer {

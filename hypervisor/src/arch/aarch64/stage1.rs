@@ -1,11 +1,13 @@
 //! EL2's own translation: code read-only, everything else not executable, guards unmapped (DDI 0487, chapter D8).
 #![expect(unsafe_code, reason = "tables the MMU reads, and the registers that name them")]
 
-use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicU64, Ordering::*};
 
 use super::layout::{self, DEVICES, DEVICES_END, DIRECT, IMAGE, STACK_SIZE, STACK_STRIDE, STACKS};
 use super::lock::Lock;
 use super::registers::{instruction, read};
+use crate::arch::mapping::{self, Tables as _, VALID};
+use crate::arch::sequences::{stage1_sequences, use_tables};
 
 /// Attribute 0: normal memory, write-back; 1: Device-nGnRE.
 pub const MAIR: u64 = 0x04ff;
@@ -16,14 +18,11 @@ pub const SCTLR_FIRST: u64 = SCTLR_RES1 | 1 << 12 | 1 << 3 | 1 << 2 | 1;
 const SCTLR_RES1: u64 = 0x30c5_0830;
 const SCTLR_WXN: u64 = 1 << 19;
 
-const VALID: u64 = 1;
-const TABLE_OR_PAGE: u64 = 2;
 const EL2: u64 = 1 << 6;
 const READ_ONLY: u64 = 1 << 7;
 const INNER_SHAREABLE: u64 = 3 << 8;
 const ACCESSED: u64 = 1 << 10;
 const EXECUTE_NEVER: u64 = 1 << 54;
-const ADDRESS: u64 = 0xffff_ffff_f000;
 
 /// What a mapping is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +51,8 @@ impl Kind {
 const TABLES: usize = 40;
 
 #[repr(C, align(4096))]
-struct Pool(UnsafeCell<[[u64; 512]; TABLES]>);
-// SAFETY: reached through `Tables` only, which is locked.
-unsafe impl Sync for Pool {}
-static POOL: Pool = Pool(UnsafeCell::new([[0; 512]; TABLES]));
+struct Pool([[AtomicU64; 512]; TABLES]);
+static POOL: Pool = Pool([const { [const { AtomicU64::new(0) }; 512] }; TABLES]);
 
 /// How many tables are in use (the first is the root), and the next free address for a device.
 struct Tables {
@@ -65,14 +62,23 @@ struct Tables {
 static TABLES_STATE: Lock<Tables> = Lock::new(Tables { used: 0, device: DEVICES });
 
 impl Tables {
-    fn physical(index: usize) -> u64 {
-        layout::physical_of_image(POOL.0.get() as u64) + index as u64 * 4096
+    fn entry(&self, table: usize, index: usize) -> &AtomicU64 {
+        &POOL.0[table][index]
     }
 
-    fn entry(&mut self, table: usize, index: usize) -> &mut u64 {
-        // SAFETY: the lock is held, and the reference borrows `self`. The MMU reads these words too, which is what they are for; it
-        // sees each 64-bit store whole.
-        unsafe { &mut (*POOL.0.get())[table][index] }
+    /// Maps what is not mapped yet.
+    fn map(&mut self, address: u64, physical: u64, size: u64, kind: Kind) {
+        mapping::map(self, address, physical, size, kind.attributes());
+    }
+}
+
+impl mapping::Tables for Tables {
+    fn read(&self, table: usize, index: usize) -> u64 {
+        self.entry(table, index).load(Relaxed)
+    }
+
+    fn write(&mut self, table: usize, index: usize, value: u64) {
+        self.entry(table, index).store(value, Release);
     }
 
     fn add(&mut self) -> usize {
@@ -81,46 +87,20 @@ impl Tables {
         self.used - 1
     }
 
-    /// Maps what is not mapped yet.
-    fn map(&mut self, mut address: u64, mut physical: u64, size: u64, kind: Kind) {
-        let end = address + size;
-        assert!(
-            address.is_multiple_of(4096) && physical.is_multiple_of(4096) && size.is_multiple_of(4096),
-            "not whole pages"
-        );
-        while address < end {
-            let mut table = 0;
-            let mut level = 0;
-            loop {
-                let span = 1 << (39 - 9 * level);
-                let index = (address / span % 512) as usize;
-                let fits =
-                    level > 0 && address.is_multiple_of(span) && physical.is_multiple_of(span) && end - address >= span;
-                if fits || level == 3 {
-                    let entry = self.entry(table, index);
-                    assert!(*entry == 0, "{address:#x} is mapped already");
-                    *entry = physical | kind.attributes() | if level == 3 { TABLE_OR_PAGE } else { 0 };
-                    address += span;
-                    physical += span;
-                    break;
-                }
-                let entry = *self.entry(table, index);
-                table = if entry == 0 {
-                    let new = self.add();
-                    *self.entry(table, index) = Tables::physical(new) | VALID | TABLE_OR_PAGE;
-                    new
-                } else {
-                    assert!(entry & TABLE_OR_PAGE != 0, "{address:#x} is mapped already");
-                    ((entry & ADDRESS) - Tables::physical(0)) as usize / 4096
-                };
-                level += 1;
-            }
-        }
-        // New mappings need no invalidation, only that the walker sees them.
-        instruction!("dsb ish");
-        instruction!("isb");
+    fn physical(&self) -> u64 {
+        root()
+    }
+
+    fn order(&self) {
+        order();
+    }
+
+    fn publish(&self) {
+        publish();
     }
 }
+
+stage1_sequences!(instruction);
 
 /// Makes the lasting tables, with the pieces of `memory` (address, size) beside the image, and goes over to them.
 pub fn start(memory: impl Iterator<Item = (u64, u64)>) {
@@ -146,29 +126,33 @@ pub fn start(memory: impl Iterator<Item = (u64, u64)>) {
         }
     }
     drop(tables);
-    use_tables();
+    go_over();
 }
 
 /// Returns the root's physical address, for TTBR0_EL2.
 pub fn root() -> u64 {
-    Tables::physical(0)
+    layout::physical_of_image((&raw const POOL) as u64)
 }
 
 /// Goes over to the lasting tables.
-fn use_tables() {
-    let sctlr = SCTLR_FIRST | SCTLR_WXN;
+fn go_over() {
+    macro_rules! run {
+        ($($line:literal),*) => {
+            core::arch::asm!(
+                $($line,)*
+                root = in(reg) root(), sctlr = in(reg) SCTLR_FIRST | SCTLR_WXN, options(nostack, preserves_flags)
+            )
+        };
+    }
     // SAFETY: the lasting tables map the code that runs, its data and its stack where they are, by pages as the first ones do.
     unsafe {
-        core::arch::asm!(
-            "msr ttbr0_el2, {root}", "isb", "tlbi alle2", "dsb nsh", "isb", "msr sctlr_el2, {sctlr}", "isb",
-            root = in(reg) root(), sctlr = in(reg) sctlr, options(nostack, preserves_flags)
-        );
+        use_tables!(run);
     }
 }
 
 /// Completes the change on a CPU that entry.S has already moved to the lasting tables.
 pub fn start_secondary() {
-    use_tables();
+    go_over();
 }
 
 /// Maps a device's registers and returns where.

@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "instructions")]
 
 use super::registers::{instruction, read, write};
+use crate::arch::sequences::stage2_sequences;
 
 /// Returns how many bits a guest physical address has: what the CPU has, up to 48.
 pub fn address_bits() -> u32 {
@@ -25,61 +26,22 @@ fn control(bits: u32, level: u32) -> u64 {
 /// Sets up this CPU for guests whose addresses have `bits`, their walks starting at `level`.
 pub fn start(bits: u32, level: u32) {
     write!("vtcr_el2", control(bits, level));
-    write!("vttbr_el2", 0);
-    instruction!("isb");
-    instruction!("tlbi alle1");
-    instruction!("dsb nsh");
-    instruction!("isb");
-}
-
-/// Orders stores to tables before what follows.
-pub fn publish() {
-    instruction!("dsb ishst");
-    instruction!("isb");
+    set_guest(0);
+    forget_guests();
 }
 
 /// Notes that a descriptor was written; the fake machine keeps a record.
 pub fn wrote(_address: u64, _before: u64, _after: u64) {}
 
-/// Invalidates, on every CPU, what is cached of `page` (an address) in the guest that `vttbr` names; and what stage 1 made of it.
-pub fn invalidate(vttbr: u64, page: u64) {
-    with_guest(vttbr, || {
-        instruction!("dsb ishst");
-        instruction!("tlbi ipas2e1is", page >> 12);
-        instruction!("dsb ish");
-        // Combined entries hold no guest physical address by which they could be found (DDI 0487, D8.13).
-        instruction!("tlbi vmalle1is");
-        instruction!("dsb ish");
-        instruction!("isb");
-    });
+/// Notes that a guest has new tables; the fake machine keeps in mind whose they are.
+pub fn began(_vttbr: u64, _level: u32, _order: u32) {}
+
+fn guest() -> u64 {
+    read!("vttbr_el2")
 }
 
-/// Invalidates everything cached of the guest that `vttbr` names.
-pub fn invalidate_all(vttbr: u64) {
-    with_guest(vttbr, || {
-        instruction!("dsb ishst");
-        instruction!("tlbi vmalls12e1is");
-        instruction!("dsb ish");
-        instruction!("isb");
-    });
-}
-
-/// Invalidates, on this CPU, what stage 1 of the loaded guest made.
-pub fn invalidate_here() {
-    instruction!("tlbi vmalle1");
-    instruction!("dsb nsh");
-    instruction!("isb");
-}
-
-/// Invalidations by address act on the guest whose identifier is in VTTBR_EL2.
-fn with_guest(vttbr: u64, act: impl FnOnce()) {
-    let current = read!("vttbr_el2");
-    if current == vttbr {
-        return act();
-    }
+fn set_guest(vttbr: u64) {
     write!("vttbr_el2", vttbr);
-    instruction!("isb");
-    act();
-    write!("vttbr_el2", current);
-    instruction!("isb");
 }
+
+stage2_sequences!(instruction);
