@@ -148,7 +148,6 @@ fn populate(domain: &Domain, gfn: u64, order: u32) -> bool {
         domain.pages.fetch_sub(size, SeqCst);
         return false;
     };
-    (first.0..first.0 + size).for_each(|frame| frames::zero(Mfn(frame)));
     crate::arch::cache::clean(first.address(), size * 4096);
     fill(domain, gfn, first, size)
 }

@@ -222,7 +222,8 @@ pub fn allocate_zeroed() -> Option<Mfn> {
     Some(frame)
 }
 
-/// Allocates 2^order frames for `owner`, each with one reference.
+/// Allocates 2^order frames for `owner`, each with one reference; a domain's are all zeroes before they are its own: a copy that began
+/// when it had them once may find them the moment they are.
 pub fn allocate_as(order: u32, owner: u16, state: State) -> Option<Mfn> {
     take(order, owner, state, RESERVE)
 }
@@ -234,6 +235,10 @@ fn take(order: u32, owner: u16, state: State, kept: u64) -> Option<Mfn> {
         return None;
     }
     let frame = lists.take(order)?;
+    drop(lists);
+    if owner != NOBODY {
+        (frame..frame + (1 << order)).for_each(|frame| zero(Mfn(frame)));
+    }
     each_entry(Mfn(frame), Mfn(frame + (1 << order)), |entry| entry.store(word(owner, state, 0, 1), Release));
     Some(Mfn(frame))
 }
@@ -416,6 +421,20 @@ mod tests {
         put(frame);
         assert_eq!(owner_of(frame), None);
         assert_eq!(get(frame, 5), Err(Refused));
+    }
+
+    #[test]
+    fn what_was_anothers_is_clear_before_it_is_a_domains() {
+        start_memory();
+        for _ in 0..32 {
+            let theirs = allocate_as(0, 6, State::Domain).unwrap();
+            fill(theirs.address(), &[0xa5; 4096]);
+            put(theirs);
+            // The same one, unless another test was faster.
+            let own = allocate_as(0, 7, State::Domain).unwrap();
+            assert!((0..512).all(|index| read_entry(own, index) == 0));
+            put(own);
+        }
     }
 
     #[test]

@@ -26,7 +26,6 @@ impl SharedPage {
     /// Allocates a page of zeroes that is lent to `domain`.
     pub fn lend(domain: u16) -> Option<SharedPage> {
         let frame = frames::allocate_as(0, domain, State::Lent)?;
-        frames::zero(frame);
         Some(SharedPage { frame })
     }
 
