@@ -110,6 +110,9 @@ unsafe fn copy(mut from: *const u8, mut to: *mut u8, mut count: usize) {
 }
 
 #[cfg(test)]
+mod race;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::arch::{MEMORY, MEMORY_SIZE, start_memory};
