@@ -161,6 +161,16 @@ pub fn read_log(from: u64, out: &mut [u8]) -> (u64, usize) {
     CONSOLE.lock().ring.read(from, out)
 }
 
+/// Returns the place of the log's first byte that is kept and not cleared, and the place after its last one.
+pub fn log_bounds() -> (u64, u64) {
+    CONSOLE.lock().ring.bounds()
+}
+
+/// Clears the log before a place, for those who ask for its bounds.
+pub fn clear_log(before: u64) {
+    CONSOLE.lock().ring.clear(before);
+}
+
 /// Writes what is kept of the log to the UART.
 pub fn replay() {
     let (mut place, mut bytes) = (0, [0; 128]);

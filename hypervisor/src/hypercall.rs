@@ -8,6 +8,7 @@ pub mod memory_op;
 pub mod multicall;
 pub mod platform_op;
 pub mod sched_op;
+pub mod sysctl;
 pub mod vcpu_op;
 pub mod vm_assist;
 pub mod xen_version;
@@ -18,7 +19,6 @@ pub use xen_abi::Errno;
 use xen_abi::Hypercall;
 use xen_abi::Plain;
 use xen_abi::domctl::DomctlCall;
-use xen_abi::sysctl::SysctlCall;
 use xen_abi::xen::DOMID_SELF;
 
 use crate::domain::{self, Domain};
@@ -61,8 +61,8 @@ fn dispatch(caller: &mut Caller<'_>, call: Hypercall, a: u64, b: u64, c: u64) ->
         Hypercall::VcpuOp => vcpu_op::call(caller, a, b, c),
         Hypercall::EventChannelOp => event_channel_op::call(caller, a, b),
         Hypercall::HvmOp => hvm_op::call(caller, a, b),
+        Hypercall::Sysctl => sysctl::call(caller, a),
         // The toolstack's: of another version than any that is spoken.
-        Hypercall::Sysctl => refuse::<SysctlCall>(caller, a),
         Hypercall::Domctl => refuse::<DomctlCall>(caller, a),
         // Not asked here: what the vCPU does next depends on them.
         Hypercall::SchedOp | Hypercall::Multicall => Err(Errno::EINVAL),
@@ -235,6 +235,64 @@ mod tests {
         assert_eq!(hvc(&domain, Hypercall::VcpuOp, [10, 0, memory]), is(Errno::EINVAL));
         assert_eq!(hvc(&domain, Hypercall::VcpuOp, [10, 1, memory]), is(Errno::ENOENT));
         assert_eq!(hvc(&domain, Hypercall::VcpuOp, [3, 0, memory]), is(Errno::EINVAL));
+    }
+
+    #[test]
+    fn the_log_is_read_in_pieces_and_cleared() {
+        use xen_abi::sysctl::{Readconsole, SysctlCall};
+        let (domain, memory) = fixture::domain(27, true);
+        let (at, buffer) = (memory, memory + 4096);
+        let ask = |asked: Readconsole, interface_version| {
+            let mut call = SysctlCall { cmd: 1, interface_version, u: [0; 128] };
+            Readconsole { buffer: Handle(buffer), ..asked }.write(&mut call.u);
+            put(&domain, at, call);
+            let answer = hvc(&domain, Hypercall::Sysctl, [at, 0, 0]);
+            (answer, Readconsole::read(&get::<SysctlCall>(&domain, at).u))
+        };
+        let text = |count: u32| {
+            let mut bytes = alloc::vec![0; count as usize];
+            guest::read(domain.id, buffer, &mut bytes).unwrap();
+            alloc::string::String::from_utf8(bytes).unwrap()
+        };
+        // Other tests say things as well.
+        crate::console::line(format_args!("said first, {}", "and at length ".repeat(30)));
+        crate::console::line(format_args!("said next"));
+        assert_eq!(ask(Readconsole::default(), 0x14).0, is(Errno::EACCES));
+        let (mut index, mut all) = (0, alloc::string::String::new());
+        loop {
+            let (answer, told) = ask(Readconsole { incremental: 1, index, count: 300, ..Default::default() }, 0x15);
+            assert_eq!(answer, 0);
+            if told.count == 0 {
+                break;
+            }
+            all += &text(told.count);
+            index = told.index;
+        }
+        let first = all.find("(EL2) said first, and at length and").expect("in the log");
+        assert!(all[first..].contains("(EL2) said next\n"), "{all}");
+        // What was never read, or is over, is begun anew.
+        for wrong in [index.wrapping_add(0x8000_0000), u32::MAX] {
+            let (_, told) = ask(Readconsole { incremental: 1, index: wrong, count: 8, ..Default::default() }, 0x15);
+            assert_eq!((told.count, &text(8)[..]), (8, &all[..8]), "{wrong:#x}");
+        }
+        // Only what was read is cleared.
+        let (_, cleared) = ask(Readconsole { clear: 1, count: 8, ..Default::default() }, 0x15);
+        let (_, told) = ask(Readconsole { count: 8, ..Default::default() }, 0x15);
+        assert_eq!((told.index, &text(8)[..]), (cleared.index.wrapping_add(8), &all[8..16]));
+        let nowhere = SysctlCall { cmd: 1, interface_version: 0x15, u: [0; 128] };
+        let mut call = nowhere.clone();
+        Readconsole { count: 1, ..Default::default() }.write(&mut call.u);
+        for (call, expected) in [(call, is(Errno::EFAULT)), (nowhere, 0)] {
+            put(&domain, at, call);
+            assert_eq!(
+                hvc(&domain, Hypercall::Sysctl, [at, 0, 0]),
+                expected,
+                "null is written to if there is something to write"
+            );
+        }
+        let (other, memory) = fixture::domain(28, false);
+        put(&other, memory, SysctlCall { cmd: 1, interface_version: 0x15, u: [0; 128] });
+        assert_eq!(hvc(&other, Hypercall::Sysctl, [memory, 0, 0]), is(Errno::EPERM));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub struct Ring<const N: usize> {
     bytes: [u8; N],
     written: u64,
+    cleared: u64,
 }
 
 impl<const N: usize> Default for Ring<N> {
@@ -16,13 +17,23 @@ impl<const N: usize> Default for Ring<N> {
 impl<const N: usize> Ring<N> {
     /// Returns an empty one.
     pub const fn new() -> Self {
-        Ring { bytes: [0; N], written: 0 }
+        Ring { bytes: [0; N], written: 0, cleared: 0 }
     }
 
     /// Adds a byte, over the oldest one if it is full.
     pub fn push(&mut self, byte: u8) {
         self.bytes[(self.written % N as u64) as usize] = byte;
         self.written += 1;
+    }
+
+    /// Returns the place of the oldest byte that is there and not cleared, and the place after the last one.
+    pub fn bounds(&self) -> (u64, u64) {
+        (self.cleared.max(self.written.saturating_sub(N as u64)), self.written)
+    }
+
+    /// Clears what stands before a place: it is still read where somebody asks for it.
+    pub fn clear(&mut self, before: u64) {
+        self.cleared = before.min(self.written);
     }
 
     /// Fills `out` from place `from` on, or from the oldest byte there is; returns the place after it and how many bytes it is.
@@ -52,5 +63,10 @@ mod tests {
         assert_eq!((ring.read(0, &mut out), &out), ((9, 5), b"efghi"));
         assert_eq!((ring.read(9, &mut out), &out[..3]), ((12, 3), &b"jkl"[..]));
         assert_eq!(ring.read(u64::MAX, &mut out), (12, 0));
+        assert_eq!(ring.bounds(), (4, 12));
+        ring.clear(6);
+        assert_eq!(ring.bounds(), (6, 12));
+        (0..4).for_each(|_| ring.push(b'm'));
+        assert_eq!(ring.bounds(), (8, 16), "what was cleared is overwritten");
     }
 }

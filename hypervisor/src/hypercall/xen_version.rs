@@ -27,6 +27,11 @@ pub fn start(told: Told) {
     TOLD.set(told);
 }
 
+/// Returns the version of Xen that domains are told.
+pub fn version() -> Option<Version> {
+    TOLD.get().map(|told| told.version)
+}
+
 const EXTRA: &str = ".0-xenbuild";
 const CHANGESET: &str = concat!("xenbuild ", env!("CARGO_PKG_VERSION"));
 /// Addresses of EL2 are no secret, but of no use either.
