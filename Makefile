@@ -19,6 +19,7 @@ run: setup-run xenbuild           ## build the tutorial's image and boot it; wit
 test: setup-test                  ## every test but the long matrix, then the tutorial both ways, and both hypervisors
 	cargo test --locked
 	target/debug/xenbuild test recipes/tutorial.toml
+	XENBUILD_KERNEL=$(CURDIR)/out/tutorial/Image cargo test --locked --test counters
 	target/debug/xenbuild test recipes/tutorial-el3.toml
 	target/debug/xenbuild test recipes/tutorial.toml --variant integrated
 	target/debug/xenbuild test recipes/u-boot.toml
@@ -68,7 +69,7 @@ bench: setup-bench xenbuild       ## beside the tools a user would pick instead:
 	XENBUILD_BENCH_IMAGE=$(CURDIR)/out/tutorial/rootfs.img cargo bench --locked -p imagegen --bench ext
 	cargo bench --locked -p imagegen --bench fat
 	cargo bench --locked --bench flash
-	XENBUILD_XEN=$(CURDIR)/out/tutorial/xen cargo bench --locked --bench exits
+	XENBUILD_XEN=$(CURDIR)/out/tutorial/xen XENBUILD_KERNEL=$(CURDIR)/out/tutorial/Image cargo bench --locked --bench exits
 
 # The image, flat, as a loader wants it, and its ELF, which knows the names of addresses.
 BARE := target/$(TARGET)/bare/hypervisor

@@ -3,7 +3,7 @@
  * Both are no operation to any CPU. For each pair a line "all inside" is written: all instructions, and those at virtual addresses from
  * lo= to hi=, the hypervisor's. One CPU; with -icount the figures repeat.
  *
- * Arguments: lo=, hi= the window; out= the file.
+ * Arguments: lo=, hi= the window; out= the file; whole=yes: a line for all that the machine does, from reset until QEMU ends.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -30,6 +30,7 @@ void qemu_plugin_register_vcpu_insn_exec_inline(struct qemu_plugin_insn *, int, 
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 uint64_t qemu_plugin_insn_vaddr(const struct qemu_plugin_insn *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
+void qemu_plugin_register_atexit_cb(qemu_plugin_id_t, void (*)(qemu_plugin_id_t, void *), void *);
 const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
 __attribute__((visibility("default"))) int qemu_plugin_version = 1;
 
@@ -48,6 +49,11 @@ static void end(unsigned index, void *unused) {
     (void)index, (void)unused;
     fprintf(out, "%" PRIu64 " %" PRIu64 "\n", all - all_before, inside - inside_before);
     fflush(out);
+}
+
+static void ended(qemu_plugin_id_t id, void *unused) {
+    (void)id;
+    end(0, unused);
 }
 
 static void translated(qemu_plugin_id_t id, struct qemu_plugin_tb *tb) {
@@ -73,6 +79,7 @@ __attribute__((visibility("default"))) int qemu_plugin_install(qemu_plugin_id_t 
         if (!strcmp(arguments[i], "lo")) lo = strtoull(value, NULL, 0);
         else if (!strcmp(arguments[i], "hi")) hi = strtoull(value, NULL, 0);
         else if (!strcmp(arguments[i], "out")) out = fopen(value, "w");
+        else if (!strcmp(arguments[i], "whole")) qemu_plugin_register_atexit_cb(id, ended, NULL);
         else { fprintf(stderr, "marks: no argument %s\n", arguments[i]); return 1; }
     }
     if (!out) { fprintf(stderr, "marks: out= must name a file that can be written\n"); return 1; }
