@@ -103,7 +103,7 @@ fn boot(scenario: &Scenario, folder: &Path, image: &Path, window: (u64, u64), gi
     let mut command = scenario.machine(image, gic, "");
     let (counts, ending) = counted(&mut command, folder, window, ",whole=yes", BOOT_LIMIT);
     if counts.len() != 1 {
-        eprintln!("{} on GICv{gic}: no boot: {ending}", image.display());
+        eprintln!("{} on GICv{gic}, {}: no boot: {ending}", image.display(), scenario.name);
     }
     counts.first().copied()
 }

@@ -118,7 +118,12 @@ pub fn dom0(machine: &Machine, tree: &Fdt<'_>, memory: &machine::Memory) -> Resu
     let kernel = machine.module(ModuleKind::Kernel).ok_or("no kernel among the modules")?;
     let ramdisk = machine.module(ModuleKind::Ramdisk);
     memory.later.as_slice().iter().for_each(|&(start, end)| frames::add(start, end));
-    let banks = take_memory(machine, memory)?;
+    let boot_end = |frame: Mfn| {
+        let piece = memory.boot.as_slice().iter().find(|(low, high)| (*low..*high).contains(&frame.address()));
+        piece.map(|&(_, high)| Mfn::of(high))
+    };
+    let claim = |start: u64, size: u64| frames::claim(Mfn::of(start), Mfn::of(start + size), DOM0, boot_end);
+    let banks = take_memory(machine, memory, claim)?;
     let kernel = Kernel::read(kernel.start, frames::view(kernel.start, kernel.size))?;
     let place = Placement::choose(&banks, &kernel, ramdisk)?;
 
@@ -177,14 +182,49 @@ fn vcpus(machine: &Machine) -> usize {
     vcpus
 }
 
+/// What Domain 0 would be given, with nothing taken and nothing moved.
+#[cfg(not(target_os = "none"))]
+#[derive(Debug)]
+pub struct Rehearsal {
+    /// Its memory, as start and end of each piece.
+    pub banks: Vec<(u64, u64)>,
+    /// Where its kernel is to be.
+    pub kernel: (u64, u64),
+    /// Where its RAM disk is to be.
+    pub ramdisk: Option<(u64, u64)>,
+    /// What it would be able to reach.
+    pub memory: P2m,
+}
+
+/// Goes through what [`dom0`] does with memory, for host tests, which have none like the machine's: `claim` says whether a piece (start
+/// and size) is free to take, and the kernel has a text offset and a size.
+///
+/// # Errors
+/// As [`dom0`].
+#[cfg(not(target_os = "none"))]
+pub fn rehearse(
+    machine: &Machine,
+    host: &Tree,
+    memory: &machine::Memory,
+    (text_offset, size): (u64, u64),
+    claim: impl Fn(u64, u64) -> bool,
+) -> Result<Rehearsal, String> {
+    let kernel = machine.module(ModuleKind::Kernel).ok_or("no kernel among the modules")?;
+    let banks = take_memory(machine, memory, claim)?;
+    let file = (kernel.start, kernel.start.saturating_add(kernel.size));
+    let kernel = Kernel { image: Image { text_offset, size }, file, packed: None };
+    let place = Placement::choose(&banks, &kernel, machine.module(ModuleKind::Ramdisk))?;
+    let memory = physical_memory(machine, host, &banks)?;
+    Ok(Rehearsal { banks, kernel: place.kernel, ramdisk: place.ramdisk, memory })
+}
+
 /// Takes Dom0's memory: one piece around the modules if there is one, else one piece, else the largest there are.
-fn take_memory(machine: &Machine, memory: &machine::Memory) -> Result<Vec<(u64, u64)>, String> {
+fn take_memory(
+    machine: &Machine,
+    memory: &machine::Memory,
+    claim: impl Fn(u64, u64) -> bool,
+) -> Result<Vec<(u64, u64)>, String> {
     let wanted = machine.options.dom0_memory.next_multiple_of(BLOCK).max(64 * MIB);
-    let boot_end = |frame: Mfn| {
-        let piece = memory.boot.as_slice().iter().find(|(low, high)| (*low..*high).contains(&frame.address()));
-        piece.map(|&(_, high)| Mfn::of(high))
-    };
-    let claim = |start: u64, size: u64| frames::claim(Mfn::of(start), Mfn::of(start + size), DOM0, boot_end);
     let starts = |size: u64| {
         memory.usable.as_slice().iter().flat_map(move |&(low, high)| {
             let first = low.next_multiple_of(BLOCK);

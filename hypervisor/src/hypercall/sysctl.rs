@@ -1,12 +1,10 @@
 //! `sysctl`: the toolstack's view of the system; so far, the log alone.
 
 use xen_abi::Field;
-use xen_abi::release::Release;
 use xen_abi::sysctl::{Readconsole, SysctlCall, SysctlOp};
 
 use super::{Answer, Errno, xen_version};
 use crate::console;
-use crate::machine::options::Version;
 use crate::run::Caller;
 
 /// Bytes that are copied at once.
@@ -16,11 +14,7 @@ const CHUNK: usize = 256;
 #[inline(never)]
 pub fn call(caller: &mut Caller<'_>, address: u64) -> Answer {
     let mut operation: SysctlCall = caller.get(address)?;
-    let release = match xen_version::version().ok_or(Errno::ENOSYS)? {
-        Version::V4_14 => Release::V4_14,
-        Version::V4_17 => Release::V4_17,
-        Version::V4_20 => Release::V4_20,
-    };
+    let release = xen_version::version().ok_or(Errno::ENOSYS)?;
     if operation.interface_version != release.sysctl_interface() {
         return Err(Errno::EACCES);
     }

@@ -28,7 +28,7 @@ pub fn start(told: Told) {
 }
 
 /// Returns the version of Xen that domains are told.
-pub fn version() -> Option<Version> {
+pub fn version() -> Option<Release> {
     TOLD.get().map(|told| told.version)
 }
 

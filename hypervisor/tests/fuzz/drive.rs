@@ -259,7 +259,7 @@ pub fn say(name: &str, outcome: &Outcome) {
     let list: Vec<String> = kinds.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
     let all = outcome.reached.0.len();
     let line = format!(
-        "fuzz {name}: {} inputs and {} mutations reached {all} edges ({} by the corpus): {}\n",
+        "fuzz {name}: {} inputs and {} mutations reached {all} outcomes ({} by the corpus): {}\n",
         outcome.seeds,
         outcome.tried.saturating_sub(outcome.seeds),
         outcome.by_corpus,

@@ -1,8 +1,14 @@
-//! Bytes as a device tree: read, edited and written back; as what a host has; and as what Domain 0 is made to see of it.
+//! Bytes as a device tree: read, edited and written back; as what a host has; and as what Domain 0 is made to see of it, and is given.
+
+use std::cell::RefCell;
 
 use fdt::{EmitOptions, Fdt, Node, Tree};
+use hypervisor::arch::{stage2, start_memory};
+use hypervisor::domain::build::{self, Rehearsal};
 use hypervisor::domain::devicetree::{self, Facts};
 use hypervisor::machine::{self, GicKind, MODULES, Machine};
+use hypervisor::memory::p2m::Kind;
+use hypervisor::memory::{Gfn, Mfn, frames};
 use xen_abi::Release;
 
 use crate::holds;
@@ -58,6 +64,7 @@ pub fn run(bytes: &[u8], seeded: Seeded) -> Verdict {
         }
         Err(complaint) => reached.note("complaints of the builder", hash(&without_numbers(&complaint))),
     }
+    look_at_memory(&tree, &machine, &host, &mut reached)?;
     Ok(reached)
 }
 
@@ -183,6 +190,77 @@ fn look_at_dom0(blob: &[u8], machine: &Machine) -> Result<(), String> {
     if let Some(uart) = &machine.uart {
         holds!(tree.find(&uart.path).is_none_or(|node| node.path() != uart.path), "Domain 0 sees {}", uart.path);
     }
+    Ok(())
+}
+
+/// Takes memory for Domain 0, finds places in it, and looks at what it could reach then.
+fn look_at_memory(tree: &Fdt<'_>, machine: &Machine, host: &Tree, reached: &mut Reached) -> Result<(), String> {
+    let Ok(memory) = machine::memory(tree, PLACE) else { return Ok(()) };
+    let usable = memory.usable.as_slice();
+    // Of more there is no table of frames on the fake machine, nor are there addresses beyond.
+    let total = usable.iter().fold(0, |sum: u64, (start, end)| sum.saturating_add(end - start));
+    if total > 8 << 30 || usable.last().is_some_and(|last| last.1 > 1 << stage2::address_bits()) {
+        reached.note("too much memory", 0);
+        return Ok(());
+    }
+    start_memory();
+    let free = frames::counts().1;
+    // What the hypervisor has itself lies in the middle, or at the end.
+    let own = usable.last().map(|&(start, end)| if total & 4096 == 0 { (start + end) / 2 } else { end - 1 });
+    let taken = RefCell::new(Vec::<(u64, u64)>::new());
+    let claim = |start: u64, size: u64| {
+        let end = start + size;
+        let is_taken = taken.borrow().iter().any(|&(low, high)| low < end && start < high);
+        let is_free = memory.usable.contains(start, end) && !own.is_some_and(|own| (start..end).contains(&own));
+        if is_free && !is_taken {
+            taken.borrow_mut().push((start, end));
+        }
+        is_free && !is_taken
+    };
+    let image = ([0, 0x8_0000][(total >> 13 & 1) as usize], 40 << 20);
+    let dom0 = match build::rehearse(machine, host, &memory, image, claim) {
+        Ok(dom0) => dom0,
+        Err(complaint) => {
+            reached.note("complaints about memory", hash(&without_numbers(&complaint)));
+            return Ok(());
+        }
+    };
+    let Rehearsal { banks, kernel, ramdisk, memory: p2m } = &dom0;
+    let sum = |pieces: &[(u64, u64)]| pieces.iter().map(|(start, end)| end - start).sum::<u64>();
+    holds!(banks.windows(2).all(|pair| pair[0].1 < pair[1].0), "banks that overlap or touch: {banks:x?}");
+    holds!(sum(banks) == sum(&taken.borrow()), "{banks:x?} are not what was taken: {:x?}", taken.borrow());
+    holds!(sum(banks) >= machine.options.dom0_memory.max(64 << 20), "{banks:x?} are too little");
+    let inside = |range: (u64, u64)| banks.iter().any(|&(start, end)| start <= range.0 && range.1 <= end);
+    let sizes = [*kernel].into_iter().chain(*ramdisk);
+    holds!(sizes.clone().all(|range| range.0 <= range.1 && inside(range)), "{kernel:x?} {ramdisk:x?} in {banks:x?}");
+    holds!(kernel.1 - kernel.0 == image.1 && kernel.0 % (2 << 20) == image.0, "the kernel is at {kernel:x?}");
+    let apart = ramdisk.is_none_or(|disk| disk.1 <= kernel.0 || kernel.1 <= disk.0);
+    holds!(apart, "the RAM disk lies in the kernel: {kernel:x?} {ramdisk:x?}");
+    for &(start, end) in banks {
+        for address in [start, (start + end) / 2, end - 1] {
+            let frame = Mfn::of(address);
+            let own = p2m.get(Gfn::of(address)).is_some_and(|found| found == (frame, Kind::Memory));
+            let is_interface = matches!(machine.gic.kind, GicKind::V2 { interface, .. }
+                if (interface.0 & !4095..interface.0.saturating_add(interface.1)).contains(&address));
+            holds!(own || is_interface, "{address:#x} is not Domain 0's memory");
+        }
+    }
+    let console = machine.uart.iter().map(|uart| uart.registers.0);
+    for register in [machine.gic.distributor.0].into_iter().chain(console) {
+        let found = p2m.get(Gfn::of(register));
+        let is_interface =
+            matches!(machine.gic.kind, GicKind::V2 { interface, .. } if interface.0 >> 12 == register >> 12);
+        holds!(found.is_none() || inside((register, register)) || is_interface, "{register:#x} is {found:x?}");
+    }
+    reached.note("pieces of Domain 0's memory", banks.len().min(9) as u64);
+    let moved = machine
+        .modules
+        .iter()
+        .filter(|module| kernel.0 == module.start || Some(module.start) == ramdisk.map(|disk| disk.0));
+    reached.note("modules that stay", moved.count() as u64);
+    drop(dom0);
+    let left = free - frames::counts().1;
+    holds!(left == 0, "{left} frames are not free again");
     Ok(())
 }
 
