@@ -18,6 +18,8 @@ run: setup-run xenbuild           ## build the tutorial's image and boot it; wit
 
 test: setup-test                  ## every test but the long matrix, then the tutorial both ways, and both hypervisors
 	cargo test --locked
+	RUSTC_WORKSPACE_WRAPPER=$(CURDIR)/hypervisor/fuzz/instrument LLVM_PROFILE_FILE=$(CURDIR)/target/edges.profraw \
+	  cargo test --locked -p hypervisor --test fuzz -- --ignored --exact edges_are_counted --nocapture
 	target/debug/xenbuild test recipes/tutorial.toml
 	XENBUILD_KERNEL=$(CURDIR)/out/tutorial/Image cargo test --locked --test counters
 	target/debug/xenbuild test recipes/tutorial-el3.toml

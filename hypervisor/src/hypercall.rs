@@ -280,7 +280,7 @@ mod tests {
         let (_, told) = ask(Readconsole { count: 8, ..Default::default() }, 0x15);
         assert_eq!((told.index, &text(8)[..]), (cleared.index.wrapping_add(8), &all[8..16]));
         let nowhere = SysctlCall { cmd: 1, interface_version: 0x15, u: [0; 128] };
-        let mut call = nowhere.clone();
+        let mut call = nowhere;
         Readconsole { count: 1, ..Default::default() }.write(&mut call.u);
         for (call, expected) in [(call, is(Errno::EFAULT)), (nowhere, 0)] {
             put(&domain, at, call);

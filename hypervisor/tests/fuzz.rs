@@ -7,6 +7,8 @@
 mod calls;
 #[path = "fuzz/drive.rs"]
 mod drive;
+#[path = "fuzz/edges.rs"]
+mod edges;
 #[path = "fuzz/input.rs"]
 mod input;
 #[path = "fuzz/seeds.rs"]
@@ -80,6 +82,41 @@ fn device_trees() {
 #[test]
 fn device_trees_notice() {
     finds_the_seeded_fault(TREE);
+}
+
+/// What the targets reach, in the compiler's own measure. `make test` builds this once more, with counters. How far chance goes from the
+/// corpora depends on the machine's speed, so less is asked for than was reached.
+#[test]
+#[ignore = "counts edges: RUSTC_WORKSPACE_WRAPPER=hypervisor/fuzz/instrument"]
+fn edges_are_counted() {
+    let Some(none) = edges::of_test("nothing_is_reached") else {
+        eprintln!("skipped: built without counters of edges");
+        return;
+    };
+    for (target, test, at_least) in
+        [(CALLS, "hypercalls", 1300), (VGIC, "interrupt_controllers", 400), (TREE, "device_trees", 550)]
+    {
+        let edges = edges::of_test(test).expect("it counted before");
+        assert_eq!(edges.all, none.all, "of the same program");
+        let taken = edges.taken - none.taken;
+        eprintln!("fuzz {}: {taken} of {} edges of hypervisor, fdt and xen-abi", target.name, edges.all);
+        assert!(taken >= at_least, "{taken} edges are fewer than {at_least}");
+    }
+}
+
+/// What the program does besides.
+#[test]
+fn nothing_is_reached() {
+    let profile: Vec<u8> = [0xff6c_7072_6f66_7281, 10, 8, 1, 0, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]
+        .into_iter()
+        .chain([0; 8])
+        .chain([0, 5, 1 << 40])
+        .flat_map(u64::to_le_bytes)
+        .collect();
+    assert_eq!(edges::read(&profile), Ok(edges::Edges { taken: 2, all: 3 }));
+    for size in 0..profile.len() {
+        assert!(edges::read(&profile[..size]).is_err());
+    }
 }
 
 /// Writes the first inputs, and of what chance finds from there on that which reaches most.
