@@ -271,43 +271,5 @@ fn usable_at_el3(node: &Node<'_>) -> bool {
 
 /// Returns a node's register ranges as the CPUs see them; those that no bus above translates are left out.
 fn registers(tree: &Fdt<'_>, node: &Node<'_>) -> Vec<(u64, u64)> {
-    let path = node.path();
-    let mut buses = vec![tree.root()];
-    let mut at = tree.root();
-    for part in path.split('/').filter(|part| !part.is_empty()) {
-        let Some(child) = at.child(part) else { break };
-        at = child;
-        buses.push(at);
-    }
-    // The last is the node itself; a bus directly below the root translates into CPU addresses.
-    buses.pop();
-    node.reg()
-        .filter_map(|(address, size)| {
-            let mut address = address;
-            for pair in buses.windows(2).rev() {
-                address = translate(&pair[1], pair[0].cells().0, address)?;
-            }
-            Some((address, size))
-        })
-        .collect()
-}
-
-/// Translates a child's address through one bus's `ranges`: (child address, parent address, size) triples; empty means equal.
-fn translate(bus: &Node<'_>, parent_cells: u32, address: u64) -> Option<u64> {
-    let ranges = bus.property("ranges")?;
-    if ranges.value.is_empty() {
-        return Some(address);
-    }
-    let (child_cells, size_cells) = bus.cells();
-    if child_cells == 0 && parent_cells == 0 && size_cells == 0 {
-        return None;
-    }
-    let mut cells = ranges.cells();
-    loop {
-        let [child, parent, size] =
-            [cells.number(child_cells)?, cells.number(parent_cells)?, cells.number(size_cells)?];
-        if let Some(offset) = address.checked_sub(child).filter(|&offset| offset < size) {
-            return parent.checked_add(offset);
-        }
-    }
+    tree.registers(node).flatten().collect()
 }

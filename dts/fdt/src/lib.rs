@@ -16,6 +16,7 @@
 
 extern crate alloc;
 
+mod bus;
 mod cells;
 mod emit;
 mod error;
@@ -25,6 +26,7 @@ mod reader;
 mod strings;
 mod tree;
 
+pub use bus::Ancestors;
 pub use cells::{Cells, Reg, StringList, push_cells};
 pub use emit::{EmitOptions, Version, Writer};
 pub use error::Error;

@@ -222,7 +222,7 @@ pub fn devices(host: &Tree, machine: &Machine) -> Vec<(u64, u64)> {
         if host.get(node, "xen,passthrough").is_some() {
             continue;
         }
-        found.extend(host.reg(node).filter_map(|(address, size)| Some((to_cpu(host, node, address)?, size))));
+        found.extend(host.reg(node).filter_map(|(address, size)| Some((host.to_cpu(node, address)?, size))));
         if host.string(node, "device_type") == Some("pci") {
             found.extend(windows(host, node));
         }
@@ -231,34 +231,7 @@ pub fn devices(host: &Tree, machine: &Machine) -> Vec<(u64, u64)> {
     found
 }
 
-/// Translates an address in a node's `reg` through the buses above it; `None` if one of them does not pass it on.
-fn to_cpu(tree: &Tree, node: NodeId, mut address: u64) -> Option<u64> {
-    let mut bus = tree.parent(node)?;
-    while let Some(above) = tree.parent(bus) {
-        let value = tree.get(bus, "ranges")?;
-        if !value.is_empty() {
-            let ((child, size), (parent, _)) = (tree.cells(bus), tree.cells(above));
-            let mut cells = Cells::new(value);
-            address = core::iter::from_fn(|| Some((cells.number(child)?, cells.number(parent)?, cells.number(size)?)))
-                .find_map(|(from, to, size)| {
-                    let offset = address.checked_sub(from).filter(|&offset| offset < size)?;
-                    to.checked_add(offset)
-                })?;
-        }
-        bus = above;
-    }
-    Some(address)
-}
-
 /// Returns the windows that a PCI host bridge opens.
 fn windows(tree: &Tree, node: NodeId) -> Vec<(u64, u64)> {
-    let (Some(value), Some(parent)) = (tree.get(node, "ranges"), tree.parent(node)) else { return Vec::new() };
-    let ((child, size), (above, _)) = (tree.cells(node), tree.cells(parent));
-    let mut cells = Cells::new(value);
-    core::iter::from_fn(|| {
-        cells.number(child)?;
-        Some((cells.number(above)?, cells.number(size)?))
-    })
-    .filter_map(|(address, size)| Some((to_cpu(tree, node, address)?, size)))
-    .collect()
+    tree.ranges(node).filter_map(|[_, address, size]| Some((tree.to_cpu(node, address)?, size))).collect()
 }
