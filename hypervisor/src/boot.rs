@@ -1,8 +1,8 @@
 //! Boots: takes the machine, step by step, builds Dom0, and runs it.
 #![expect(unsafe_code, reason = "symbols that the assembly calls, and the device tree as the assembly mapped it")]
 
-use fdt::Fdt;
-use hypervisor::arch::{gic, layout, smp, stage1, stage2};
+use fdt::{Fdt, Tree};
+use hypervisor::arch::{CPUS_MAX, gic, layout, smp, stage1, stage2, timer};
 use hypervisor::hypercall::xen_version;
 use hypervisor::machine::{self, Machine};
 use hypervisor::memory::frames;
@@ -19,16 +19,22 @@ const BOOT_HEAP: u64 = 8 << 20;
 extern "C" fn hypervisor_main(image: u64, tree: u64) -> ! {
     layout::set_image_physical(image);
     smp::start(0);
-    let (memory, size) = take_memory(tree);
-    let fdt = Fdt::new(frames::view(tree, size)).expect("the device tree was read before");
-    let machine = Machine::read(&fdt).expect("this machine is not understood");
-    start_console(&machine);
+    let fdt = take_tree(tree);
+    // Before anything that may fail, so that it is heard of.
+    if let Some((_, kind, registers)) = machine::console(&fdt) {
+        console::start(kind, registers);
+    }
+    let memory = take_memory(&fdt, tree);
+    let host = Tree::from_fdt(&fdt);
+    let machine = Machine::read(&fdt, &host).expect("this machine is not understood");
+    console::set_levels(machine.options.level, machine.options.guest_level);
+    machine.timer_frequency.into_iter().for_each(timer::set_frequency);
     say_hello(&machine);
     start_interrupts(&machine);
     start_other_cpus(&machine);
     domain::start(machine.options.no_reboot);
     xen_version::start(xen_version::Told { version: machine.options.version, arguments: machine.arguments.clone() });
-    let dom0 = domain::build::dom0(&machine, &fdt, &memory).expect("Domain 0 cannot be built");
+    let dom0 = domain::build::dom0(&machine, &host, &memory).expect("Domain 0 cannot be built");
     give_back(&memory);
     let (frames, free) = frames::counts();
     info!("memory: {} KiB, of which {} KiB are free", frames * 4, free * 4);
@@ -36,18 +42,22 @@ extern "C" fn hypervisor_main(image: u64, tree: u64) -> ! {
     run::forever()
 }
 
-/// Finds memory, maps it, and starts the frame allocator; returns what there is, and the device tree's size.
-fn take_memory(tree: u64) -> (machine::Memory, u64) {
+/// Goes over to the lasting translation, in which the device tree is mapped, and reads it.
+fn take_tree(tree: u64) -> Fdt<'static> {
     let mapped = (TREE + tree % (2 << 20)) as *const u8;
     // SAFETY: entry.S mapped two blocks of 2 MiB from there on as far as the tree's own size says.
     let header = unsafe { core::slice::from_raw_parts(mapped, 8) };
     let size = u64::from(u32::from_be_bytes([header[4], header[5], header[6], header[7]]));
     assert!(header[..4] == [0xd0, 0x0d, 0xfe, 0xed] && size <= 2 << 20, "no device tree at {tree:#x}");
-    // SAFETY: as above.
-    let fdt = Fdt::new(unsafe { core::slice::from_raw_parts(mapped, size as usize) }).expect("device tree");
-    let mut memory = machine::memory(&fdt, tree).expect("memory is in too many pieces");
+    stage1::start((tree & !4095, (tree + size).next_multiple_of(4096)));
+    Fdt::new(frames::view(tree, size)).expect("device tree")
+}
+
+/// Finds memory, maps it, and starts the frame allocator; returns what there is.
+fn take_memory(fdt: &Fdt<'_>, tree: u64) -> machine::Memory {
+    let mut memory = machine::memory(fdt, tree).expect("memory is in too many pieces");
     let pieces = memory.usable.as_slice();
-    stage1::start(pieces.iter().map(|&(start, end)| (start, end - start)));
+    stage1::map_memory(memory.to_map(fdt, tree).expect("memory is in too many pieces").as_slice());
 
     let mut free = memory.usable.clone();
     let (image, image_size) = layout::image_physical();
@@ -64,12 +74,7 @@ fn take_memory(tree: u64) -> (machine::Memory, u64) {
     let heap = free.take_top(size, 4096).expect("no memory for the heap");
     frames::add(heap, heap + size);
     memory.later = free;
-    (memory, size)
-}
-
-fn start_console(machine: &Machine) {
-    console::set_levels(machine.options.level, machine.options.guest_level);
-    machine.uart.iter().for_each(console::start);
+    memory
 }
 
 fn say_hello(machine: &Machine) {
@@ -101,17 +106,35 @@ fn start_interrupts(machine: &Machine) {
 
 fn start_other_cpus(machine: &Machine) {
     let own = smp::own_affinity();
+    // That of the CPU that comes next.
+    let mut stack = None;
     for cpu in machine.cpus.iter().filter(|cpu| cpu.affinity != own) {
         let Some(way) = cpu.way else {
             warning!("CPU {:#x}: the device tree does not say how to start it", cpu.affinity);
             continue;
         };
         let number = smp::count();
-        let Some(stack) = frames::allocate(layout::STACK_SIZE.ilog2() - 12) else { break };
-        if let Err(complaint) = smp::start_other(number, cpu.affinity, way, stack.address()) {
-            warning!("CPU {:#x}: {complaint}", cpu.affinity);
-            // Should it come late, it finds its stack.
+        if number == CPUS_MAX {
+            warning!("CPU {:#x} and those after it are left out: {CPUS_MAX} are all that can be used", cpu.affinity);
             break;
+        }
+        if stack.is_none() {
+            let frames = frames::allocate(layout::STACK_SIZE.ilog2() - 12);
+            stack = frames.map(|frames| stage1::map_stack(frames.address()));
+        }
+        let Some(top) = stack else { break };
+        match smp::start_other(number, cpu.affinity, way, top) {
+            Ok(()) => stack = None,
+            Err(smp::Absent::Refused(complaint)) => {
+                warning!("CPU {:#x}: {complaint}", cpu.affinity);
+                // It may have come as far as to sleep on that stack.
+                stack = None;
+            }
+            Err(smp::Absent::Silent) => {
+                warning!("CPU {:#x}: it does not answer", cpu.affinity);
+                // Should it come late, it finds its stack, and its number is nobody else's.
+                break;
+            }
         }
     }
     info!("{} CPU(s)", smp::count());
@@ -134,7 +157,10 @@ fn give_back(memory: &machine::Memory) {
 extern "C" fn hypervisor_secondary(number: u64) -> ! {
     stage1::start_secondary();
     smp::name(number as usize);
-    run::start_cpu(stage2::address_bits()).expect("interrupt interface of another CPU");
+    if let Err(complaint) = run::start_cpu(stage2::address_bits()) {
+        warning!("CPU {:#x}: {complaint}", smp::own_affinity());
+        smp::leave_out();
+    }
     smp::start(number as usize);
     run::forever()
 }

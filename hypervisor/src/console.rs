@@ -10,7 +10,7 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
 
 use crate::arch::{Lock, mmio::Region, timer};
-use crate::machine::Uart;
+use crate::machine::UartKind;
 use crate::machine::options::{Level, Threshold};
 use input::{CTRL_A, Focus, Meaning, Switch};
 use limit::Limit;
@@ -44,10 +44,10 @@ static LIMITED: [AtomicU8; 2] = [AtomicU8::new(Level::Info as u8), AtomicU8::new
 const OWN: usize = 0;
 const GUEST: usize = 1;
 
-/// Takes the UART.
-pub fn start(uart: &Uart) {
-    let registers = Region::map(uart.registers.0, uart.registers.1.clamp(0x100, 0x1000));
-    CONSOLE.lock().driver = Some(Driver::new(uart.kind, registers));
+/// Takes the UART with registers at this address, of this size.
+pub fn start(kind: UartKind, (address, size): (u64, u64)) {
+    let registers = Region::map(address, size.clamp(0x100, 0x1000));
+    CONSOLE.lock().driver = Some(Driver::new(kind, registers));
     // What was said before there was a UART.
     replay();
 }
@@ -283,7 +283,6 @@ macro_rules! guest_log {
 mod tests {
     use super::*;
     use crate::arch::mmio::put_device;
-    use crate::machine::UartKind;
     use alloc::string::String;
     use alloc::vec::Vec;
 
@@ -304,8 +303,7 @@ mod tests {
             (0x18, None) => u32::from(keyboard.borrow().is_empty()) << 4,
             _ => 0,
         });
-        let kind = UartKind::Pl011;
-        start(&Uart { kind, registers: (0x900_0000, 0x1000), interrupt: Some(33), path: "/pl011@9000000".into() });
+        start(UartKind::Pl011, (0x900_0000, 0x1000));
         listen(Switch::new(Some(CTRL_A), Focus::Dom0));
         let inputs: Vec<Input> = core::iter::from_fn(next_input).collect();
         let expected = [

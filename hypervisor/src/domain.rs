@@ -30,14 +30,26 @@ use vcpu::{NOWHERE, Vcpu};
 const PARAMETERS: usize = xen_abi::hvm::params::HVM_NR_PARAMS as usize;
 
 /// Where a guest finds the devices that are not there.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Map {
     /// The distributor and its size.
     pub distributor: (u64, u64),
-    /// The redistributors, if there are any: one after the other.
-    pub redistributors: Option<(u64, u64)>,
+    /// The regions in which redistributors are, one after the other.
+    pub redistributors: Vec<(u64, u64)>,
     /// A UART that only writes, and its size.
     pub uart: Option<(u64, u64)>,
+}
+
+impl Map {
+    /// Returns where among all redistributors something lies, of which `inside` says whether and where it is in a region.
+    pub fn in_redistributors(&self, inside: impl Fn(u64, u64) -> Option<u64>) -> Option<u64> {
+        let mut before = 0;
+        self.redistributors.iter().find_map(|&(start, length)| {
+            let found = inside(start, length).map(|offset| before + offset);
+            before += length;
+            found
+        })
+    }
 }
 
 /// Interrupts that a domain's own devices raise.
@@ -310,7 +322,11 @@ pub mod fixture {
             vcpus: (0..vcpus).map(|vcpu| Vcpu::new(vcpu, 0, Saved::new(1 << 31 | affinity(vcpu), vttbr, 0))).collect(),
             vgic: Lock::new(Vgic::new(Version::V3, 32, &Vec::from_iter((0..vcpus).map(affinity)), 16)),
             vgic_version: Version::V3,
-            map: Map { distributor: (0x800_0000, 0x1_0000), redistributors: Some((0x80a_0000, 0x2_0000)), uart: None },
+            map: Map {
+                distributor: (0x800_0000, 0x1_0000),
+                redistributors: alloc::vec![(0x80a_0000, 0x2_0000)],
+                uart: None,
+            },
             interrupts: Interrupts { virtual_timer: 27, physical_timer: 30, events: 16 },
             shared_info: SharedPage::lend(id).expect("memory"),
             shared_info_at: Lock::new(None),

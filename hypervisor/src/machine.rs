@@ -1,15 +1,17 @@
 //! What the host's device tree says this machine has. Reads; takes nothing.
 
+pub mod interrupt;
 pub mod options;
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-use fdt::{Fdt, Node};
+use fdt::{Fdt, Node, NodeId, Tree};
 
 use crate::arch::GicPlace;
 use crate::arch::smp::Way;
 use crate::memory::ranges::{Full, Ranges};
+use interrupt::Interrupt;
 use options::Options;
 
 /// Compatibles of boot modules.
@@ -27,6 +29,20 @@ pub struct Memory {
     pub boot: Pieces,
     /// Free, but kept in one piece until Dom0 has taken its own.
     pub later: Pieces,
+}
+
+impl Memory {
+    /// Returns what is to be mapped: all that may be used, and what the loader left, wherever that is; but not the tree, which is
+    /// mapped already. Needs no heap.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn to_map(&self, tree: &Fdt<'_>, tree_address: u64) -> Result<Pieces, Full> {
+        let mut pieces = self.usable.clone();
+        self.boot.as_slice().iter().try_for_each(|&(start, end)| pieces.add(start, end))?;
+        pieces.remove(page(tree_address), page_up(tree_address, tree.as_bytes().len() as u64))?;
+        Ok(pieces)
+    }
 }
 
 /// Returns where memory is. Needs no heap.
@@ -222,6 +238,8 @@ pub struct Machine {
     pub timer: [u32; 4],
     /// Path of the timer's node.
     pub timer_path: String,
+    /// How often the timers count in a second, where the counter's own register does not say it.
+    pub timer_frequency: Option<u32>,
     /// Console.
     pub uart: Option<Uart>,
     /// Modules for Dom0.
@@ -235,25 +253,26 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Reads the tree.
+    /// Reads the tree; `host` is the same one, to go up and down in.
     ///
     /// # Errors
     /// What is missing or not understood.
-    pub fn read(tree: &Fdt<'_>) -> Result<Machine, String> {
-        let modules = modules(tree);
-        let (arguments, dom0_arguments) = command_lines(tree, &modules);
-        let options = Options::parse(&arguments);
+    pub fn read(tree: &Fdt<'_>, host: &Tree) -> Result<Machine, String> {
+        let (arguments, dom0_arguments) = command_lines(tree);
+        let controller = controller(host)?;
+        let timer = timer(host, controller)?;
         Ok(Machine {
-            gic: gic(tree)?,
+            gic: gic(host, controller)?,
             cpus: cpus(tree),
             firmware: calls_by_hvc(tree) == Some(false),
-            timer: timer(tree)?.0,
-            timer_path: timer(tree)?.1,
-            uart: uart(tree, options.dtuart.as_deref()),
-            modules,
-            arguments,
-            dom0_arguments,
-            options,
+            timer: interrupts_of_timer(host, timer, controller)?,
+            timer_path: host.path(timer),
+            timer_frequency: host.cell(timer, "clock-frequency").filter(|&frequency| frequency != 0),
+            uart: uart(tree, host, controller),
+            modules: modules(tree),
+            options: Options::parse(arguments),
+            arguments: arguments.to_string(),
+            dom0_arguments: dom0_arguments.to_string(),
         })
     }
 
@@ -263,68 +282,62 @@ impl Machine {
     }
 }
 
-/// Decodes one interrupt of three cells (kind, number, flags): its number, and whether it is an edge.
-pub fn interrupt(cells: &[u32]) -> Option<(u32, bool)> {
-    let &[kind, number, flags, ..] = cells else { return None };
-    let edge = flags & 0xf <= 2;
-    match kind {
-        0 if number < 988 => Some((number + 32, edge)),
-        1 if number < 16 => Some((number + 16, edge)),
-        _ => None,
-    }
-}
-
-/// Returns a node's interrupts, of three cells each.
-fn interrupts(node: &Node<'_>) -> Vec<(u32, bool)> {
-    let cells: Vec<u32> = node.property("interrupts").map(|value| value.cells().collect()).unwrap_or_default();
-    cells.chunks_exact(3).filter_map(interrupt).collect()
-}
-
 /// Compatibles of GICv2s that have what guests need.
 const GICS_V2: [&str; 3] = ["arm,gic-400", "arm,cortex-a15-gic", "arm,cortex-a7-gic"];
 
-fn gic(tree: &Fdt<'_>) -> Result<Gic, String> {
-    if let Some(node) = tree.find_compatible("arm,gic-v3").next() {
-        return gic_v3(&node);
+/// Finds the interrupt controller.
+fn controller(host: &Tree) -> Result<NodeId, String> {
+    let found = ["arm,gic-v3"].iter().chain(&GICS_V2).find_map(|name| host.find_compatible(name).next());
+    let node = found.ok_or("no GICv2 and no GICv3 in the device tree")?;
+    interrupt::cells(host, node).ok_or("the GIC's #interrupt-cells are not understood")?;
+    Ok(node)
+}
+
+fn gic(host: &Tree, node: NodeId) -> Result<Gic, String> {
+    let regions = host.reg(node).map(|(address, size)| Some((host.to_cpu(node, address)?, size)));
+    let regions: Option<Vec<(u64, u64)>> = regions.collect();
+    let regions = regions.ok_or("a bus does not pass on the addresses of the GIC")?;
+    if regions.iter().any(|&(start, size)| start.checked_add(size).is_none_or(|end| end > u64::MAX - 4096)) {
+        return Err("the GIC's registers are beyond all addresses".into());
     }
-    let node = GICS_V2.iter().find_map(|name| tree.find_compatible(name).next());
-    gic_v2(&node.ok_or("no GICv2 and no GICv3 in the device tree")?)
+    let kind = if host.is_compatible(node, "arm,gic-v3") { gic_v3(host, node, &regions) } else { gic_v2(&regions) }?;
+    let maintenance =
+        interrupt::all(host, node, node).first().copied().flatten().map_or(25, |(interrupt, _)| interrupt);
+    Ok(Gic { path: host.path(node), distributor: regions[0], kind, maintenance })
 }
 
-fn maintenance(node: &Node<'_>) -> u32 {
-    interrupts(node).first().map_or(25, |&(interrupt, _)| interrupt)
-}
-
-fn gic_v2(node: &Node<'_>) -> Result<Gic, String> {
-    let regions: Vec<(u64, u64)> = node.reg().collect();
-    let &[distributor, interface, control, guest, ..] = &regions[..] else {
+fn gic_v2(regions: &[(u64, u64)]) -> Result<GicKind, String> {
+    let &[_, interface, control, guest, ..] = regions else {
         return Err("the GICv2's node does not say where GICH and GICV are".into());
     };
-    let kind = GicKind::V2 { interface, control, guest };
-    Ok(Gic { path: node.path(), distributor, kind, maintenance: maintenance(node) })
+    Ok(GicKind::V2 { interface, control, guest })
 }
 
-fn gic_v3(node: &Node<'_>) -> Result<Gic, String> {
-    let regions: Vec<(u64, u64)> = node.reg().collect();
-    let count = node.property("#redistributor-regions").and_then(|value| value.as_u32()).unwrap_or(1) as usize;
-    let (&distributor, rest) = regions.split_first().ok_or("the GIC's node has no reg")?;
+fn gic_v3(host: &Tree, node: NodeId, regions: &[(u64, u64)]) -> Result<GicKind, String> {
+    let count = host.cell(node, "#redistributor-regions").unwrap_or(1) as usize;
+    let (_, rest) = regions.split_first().ok_or("the GIC's node has no reg")?;
     let redistributors = rest.get(..count).ok_or("the GIC's node has fewer regions than it says")?.to_vec();
     if redistributors.is_empty() {
         return Err("the GIC's node has no redistributors".into());
     }
-    let stride = node.property("redistributor-stride").and_then(|value| value.as_u64());
-    let kind = GicKind::V3 { redistributors, stride };
-    Ok(Gic { path: node.path(), distributor, kind, maintenance: maintenance(node) })
+    let stride = host.get(node, "redistributor-stride").and_then(|value| value.try_into().ok()).map(u64::from_be_bytes);
+    Ok(GicKind::V3 { redistributors, stride })
 }
 
-fn timer(tree: &Fdt<'_>) -> Result<([u32; 4], String), String> {
-    let node = ["arm,armv8-timer", "arm,armv7-timer"]
-        .iter()
-        .find_map(|name| tree.find_compatible(name).next())
-        .ok_or("no timer in the device tree")?;
-    let list = interrupts(&node);
-    let number = |index: usize| list.get(index).map(|&(interrupt, _)| interrupt).ok_or("the timer lacks interrupts");
-    Ok(([number(0)?, number(1)?, number(2)?, number(3)?], node.path()))
+/// Finds the timer.
+fn timer(host: &Tree, gic: NodeId) -> Result<NodeId, String> {
+    let mut timers = ["arm,armv8-timer", "arm,armv7-timer"].iter().filter_map(|name| host.find_compatible(name).next());
+    Ok(timers.find(|&node| node != gic).ok_or("no timer in the device tree")?)
+}
+
+fn interrupts_of_timer(host: &Tree, node: NodeId, gic: NodeId) -> Result<[u32; 4], String> {
+    let list: Vec<Option<Interrupt>> = interrupt::all(host, node, gic);
+    let number = |index: usize| Some(list.get(index).copied().flatten()?.0);
+    let numbers = [number(0), number(1), number(2), number(3)];
+    let [Some(secure), Some(physical), Some(virtual_one), Some(own)] = numbers else {
+        return Err("the timer lacks interrupts".into());
+    };
+    Ok([secure, physical, virtual_one, own])
 }
 
 /// Returns whether PSCI, if it is there, is called by HVC.
@@ -341,6 +354,11 @@ fn cpus(tree: &Fdt<'_>) -> Vec<Cpu> {
     let mut cpus = Vec::new();
     for node in folder.children() {
         if node.property("device_type").and_then(|kind| kind.as_str()) != Some("cpu") {
+            continue;
+        }
+        // One that is disabled only waits to be started (specification 3.8.1).
+        let status = node.property("status").and_then(|status| status.as_str());
+        if status.is_some_and(|status| status == "fail" || status.starts_with("fail-")) {
             continue;
         }
         let Some(reg) = node.property("reg").and_then(|reg| reg.as_u64()) else { continue };
@@ -365,23 +383,24 @@ fn named<'a>(tree: &Fdt<'a>, name: &str) -> Option<Node<'a>> {
     tree.find(path)
 }
 
-/// Returns the UART for the console: the one that `wanted` names, else the tree's standard output, else any PL011.
-pub fn uart(tree: &Fdt<'_>, wanted: Option<&str>) -> Option<Uart> {
+/// Returns the node of the console's UART, its kind and its registers: the one that our command line names, else the tree's standard
+/// output, else any PL011. Needs no heap.
+pub fn console<'a>(tree: &Fdt<'a>) -> Option<(Node<'a>, UartKind, (u64, u64))> {
     let standard =
         tree.find("/chosen").and_then(|chosen| chosen.property("stdout-path")).and_then(|path| path.as_str());
-    let node = wanted
+    let node = options::dtuart(command_lines(tree).0)
         .and_then(|name| named(tree, name))
         .or_else(|| standard.and_then(|name| named(tree, name)))
         .or_else(|| tree.find_compatible("arm,pl011").next())?;
     let number = |name| node.property(name).and_then(|value| value.as_u32());
     let (width, shift) = (number("reg-io-width").unwrap_or(1), number("reg-shift").unwrap_or(0));
-    let registers = node.reg().next()?;
+    let (start, size) = tree.registers(&node).next()??;
     let is = |names: &[&str]| names.iter().any(|name| node.is_compatible(name));
     let kind = if is(&["arm,pl011", "arm,sbsa-uart"]) {
         UartKind::Pl011
     } else if is(&["ns16550a", "ns16550", "ns8250", "snps,dw-apb-uart"]) {
         // Bytes, or words at multiples of four.
-        let fits = |count: u64| count << shift <= registers.1;
+        let fits = |count: u64| count << shift <= size;
         if !(matches!((width, shift), (1, 0..=4) | (4, 2..=4)) && fits(8)) {
             return None;
         }
@@ -389,15 +408,21 @@ pub fn uart(tree: &Fdt<'_>, wanted: Option<&str>) -> Option<Uart> {
     } else {
         return None;
     };
-    let interrupt = interrupts(&node).first().map(|&(interrupt, _)| interrupt);
-    Some(Uart { kind, registers, interrupt, path: node.path() })
+    (start.checked_add(size)? < u64::MAX - 4096).then_some((node, kind, (start, size)))
 }
 
-fn modules(tree: &Fdt<'_>) -> Vec<Module> {
-    let Some(chosen) = tree.find("/chosen") else { return Vec::new() };
-    let mut found = Vec::new();
+fn uart(tree: &Fdt<'_>, host: &Tree, gic: NodeId) -> Option<Uart> {
+    let (node, kind, registers) = console(tree)?;
+    let path = node.path();
+    let interrupts = host.find(&path).map(|node| interrupt::all(host, node, gic)).unwrap_or_default();
+    let interrupt = interrupts.first().copied().flatten().map(|(interrupt, _)| interrupt);
+    Some(Uart { kind, registers, interrupt, path })
+}
+
+/// Returns the nodes of modules with what each is for, its first address and its size. Needs no heap.
+fn known_modules<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = (Node<'a>, ModuleKind, u64, u64)> + use<'a> {
     let mut unnamed = 0;
-    for (node, start, size) in module_nodes(tree) {
+    module_nodes(tree).map(move |(node, start, size)| {
         let is = |names: [&str; 2]| names.iter().any(|name| node.is_compatible(name));
         let kind = if is(["multiboot,kernel", "xen,linux-zimage"]) {
             ModuleKind::Kernel
@@ -409,9 +434,15 @@ fn modules(tree: &Fdt<'_>) -> Vec<Module> {
             unnamed += 1;
             [ModuleKind::Kernel, ModuleKind::Ramdisk].get(unnamed - 1).copied().unwrap_or(ModuleKind::Other)
         };
-        let arguments = node.property("bootargs").and_then(|text| text.as_str()).map(ToString::to_string);
-        found.push(Module { kind, start, size, arguments });
-    }
+        (node, kind, start, size)
+    })
+}
+
+fn modules(tree: &Fdt<'_>) -> Vec<Module> {
+    let Some(chosen) = tree.find("/chosen") else { return Vec::new() };
+    let text = |node: Node<'_>| node.property("bootargs")?.as_str().map(ToString::to_string);
+    let module = |(node, kind, start, size)| Module { kind, start, size, arguments: text(node) };
+    let mut found: Vec<Module> = known_modules(tree).map(module).collect();
     if !found.iter().any(|module| module.kind == ModuleKind::Ramdisk) {
         let number = |name| chosen.property(name).and_then(|value| value.as_u64());
         if let (Some(start), Some(end)) = (number("linux,initrd-start"), number("linux,initrd-end")) {
@@ -422,17 +453,18 @@ fn modules(tree: &Fdt<'_>) -> Vec<Module> {
     found
 }
 
-/// Returns our command line and Dom0's, by upstream's rules (docs/misc/arm/device-tree/booting.txt).
-fn command_lines(tree: &Fdt<'_>, modules: &[Module]) -> (String, String) {
+/// Returns our command line and Dom0's, by upstream's rules (docs/misc/arm/device-tree/booting.txt). Needs no heap.
+fn command_lines<'a>(tree: &Fdt<'a>) -> (&'a str, &'a str) {
     let chosen = tree.find("/chosen");
-    let text = |name| chosen?.property(name)?.as_str().map(ToString::to_string);
-    let kernel = modules.iter().find(|module| module.kind == ModuleKind::Kernel);
-    let of_kernel = kernel.and_then(|module| module.arguments.clone()).filter(|arguments| !arguments.is_empty());
+    let text = |name| chosen?.property(name)?.as_str();
+    let kernel = known_modules(tree).find(|&(_, kind, ..)| kind == ModuleKind::Kernel);
+    let of_kernel =
+        kernel.and_then(|(node, ..)| node.property("bootargs")?.as_str()).filter(|arguments| !arguments.is_empty());
     let (xen, dom0, plain) = (text("xen,xen-bootargs"), text("xen,dom0-bootargs"), text("bootargs"));
     let own = match xen {
         Some(xen) => xen,
-        None if dom0.is_some() || of_kernel.is_some() => plain.clone().unwrap_or_default(),
-        None => String::new(),
+        None if dom0.is_some() || of_kernel.is_some() => plain.unwrap_or_default(),
+        None => "",
     };
     (own, dom0.or(of_kernel).or(plain).unwrap_or_default())
 }
@@ -441,7 +473,6 @@ fn command_lines(tree: &Fdt<'_>, modules: &[Module]) -> (String, String) {
 mod tests {
     use super::*;
     use alloc::vec;
-    use fdt::Tree;
 
     fn tree(build: impl FnOnce(&mut Tree)) -> Vec<u8> {
         let mut tree = Tree::new();
@@ -470,6 +501,31 @@ mod tests {
     }
 
     #[test]
+    fn what_the_loader_left_is_mapped_even_where_nobody_may_take_it() {
+        let mut given = Tree::parse(&tree(|tree| {
+            let memory = tree.ensure("/memory@40000000").unwrap();
+            tree.set_string(memory, "device_type", "memory");
+            tree.set_reg(memory, &[(0x4000_0000, 0x1000_0000)]);
+            let kernel = tree.ensure("/chosen/module@4a000000").unwrap();
+            tree.set_strings(kernel, "compatible", &["multiboot,module", "multiboot,kernel"]);
+            let chosen = tree.find("/chosen").unwrap();
+            tree.set_cells(chosen, "#address-cells", &[2]);
+            tree.set_cells(chosen, "#size-cells", &[2]);
+            tree.set_reg(kernel, &[(0x4a00_0000, 0x1800)]);
+        }))
+        .unwrap();
+        for (address, size) in [(0x4800_0000, 0x1000), (0x4a00_0000, 0x2000), (0x4f00_0000, 0x100_0000)] {
+            given.reservations.push(fdt::Reservation { address, size });
+        }
+        let bytes = given.emit(&Default::default()).unwrap();
+        let fdt = Fdt::new(&bytes).unwrap();
+        let memory = memory(&fdt, 0x4800_0000).unwrap();
+        assert!(!memory.usable.contains(0x4a00_0000, 0x4a00_1000));
+        let pieces = memory.to_map(&fdt, 0x4800_0000).unwrap();
+        assert_eq!(pieces.as_slice(), [(0x4000_0000, 0x4800_0000), (0x4800_1000, 0x4f00_0000)]);
+    }
+
+    #[test]
     fn command_lines_follow_upstreams_rules() {
         let lines = |properties: &[(&str, &str)], kernel: Option<&str>| {
             let bytes = tree(|tree| {
@@ -482,8 +538,8 @@ mod tests {
                 tree.set_reg(module, &[(0x1000, 0x1000)]);
                 kernel.iter().for_each(|text| tree.set_string(module, "bootargs", text));
             });
-            let fdt = Fdt::new(&bytes).unwrap();
-            command_lines(&fdt, &modules(&fdt))
+            let (own, dom0) = command_lines(&Fdt::new(&bytes).unwrap());
+            (own.to_string(), dom0.to_string())
         };
         let is = |own: &str, dom0: &str| (own.to_string(), dom0.to_string());
         assert_eq!(lines(&[("bootargs", "a")], None), is("", "a"));
@@ -496,16 +552,17 @@ mod tests {
     fn uarts_are_driven_as_the_tree_says_or_not_at_all() {
         let found = |compatible: &[&str], width: Option<u32>, shift: Option<u32>, size: u64| {
             let bytes = tree(|tree| {
+                let chosen = tree.ensure("/chosen").unwrap();
+                tree.set_strings(chosen, "stdout-path", &["/serial@1c020000"]);
                 let node = tree.ensure("/serial@1c020000").unwrap();
                 tree.set_strings(node, "compatible", compatible);
                 tree.set_reg(node, &[(0x1c02_0000, size)]);
-                tree.set_cells(node, "interrupts", &[0, 76, 4]);
                 width.iter().for_each(|&width| tree.set_cells(node, "reg-io-width", &[width]));
                 shift.iter().for_each(|&shift| tree.set_cells(node, "reg-shift", &[shift]));
             });
-            let uart = uart(&Fdt::new(&bytes).unwrap(), Some("/serial@1c020000"))?;
-            assert_eq!((uart.registers, uart.interrupt), ((0x1c02_0000, size), Some(108)));
-            Some(uart.kind)
+            let (node, kind, registers) = console(&Fdt::new(&bytes).unwrap())?;
+            assert_eq!((node.path().as_str(), registers), ("/serial@1c020000", (0x1c02_0000, size)));
+            Some(kind)
         };
         let ns = |shift, wide, extended| Some(UartKind::Ns8250 { shift, wide, extended });
         // As boards have them: Allwinner, HiSilicon, X-Gene, a plain 16550.
@@ -528,15 +585,6 @@ mod tests {
     }
 
     #[test]
-    fn interrupts_are_numbered_from_their_kinds_first() {
-        assert_eq!(interrupt(&[0, 1, 4]), Some((33, false)));
-        assert_eq!(interrupt(&[1, 11, 1]), Some((27, true)));
-        assert_eq!(interrupt(&[1, 16, 4]), None);
-        assert_eq!(interrupt(&[0, 988, 4]), None);
-        assert_eq!(interrupt(&[0, 1]), None);
-    }
-
-    #[test]
     fn both_kinds_of_interrupt_controller_are_found() {
         let found = |compatible: &str, regions: &[(u64, u64)]| {
             let bytes = tree(|tree| {
@@ -545,7 +593,8 @@ mod tests {
                 tree.set_cells(node, "interrupts", &[1, 9, 4]);
                 tree.set_reg(node, regions);
             });
-            gic(&Fdt::new(&bytes).unwrap())
+            let host = Tree::parse(&bytes).unwrap();
+            gic(&host, controller(&host)?)
         };
         let regions = [(0x800_0000, 0x1_0000), (0x801_0000, 0x1_0000), (0x803_0000, 0x1_0000), (0x804_0000, 0x2000)];
         let v2 = found("arm,gic-400", &regions).unwrap();
@@ -557,5 +606,77 @@ mod tests {
         assert_eq!(v3.kind, GicKind::V3 { redistributors: vec![regions[1]], stride: None });
         assert!(found("arm,gic-v3", &regions[..1]).is_err());
         assert!(found("arm,pl390", &regions).is_err());
+    }
+
+    /// A machine like the Raspberry Pi 4: what matters stands below /soc, whose addresses are not the CPUs'.
+    fn behind_a_bus() -> Vec<u8> {
+        tree(|tree| {
+            tree.set_cells(tree.root(), "#size-cells", &[1]);
+            tree.set_cells(tree.root(), "interrupt-parent", &[1]);
+            let chosen = tree.ensure("/chosen").unwrap();
+            tree.set_string(chosen, "stdout-path", "serial0:115200n8");
+            tree.set_string(chosen, "xen,xen-bootargs", "loglvl=all dtuart=serial1 dtuart=serial0");
+            let aliases = tree.ensure("/aliases").unwrap();
+            tree.set_string(aliases, "serial0", "/soc/serial@7e201000");
+            let soc = tree.ensure("/soc").unwrap();
+            tree.set_cells(soc, "#address-cells", &[1]);
+            tree.set_cells(soc, "#size-cells", &[1]);
+            let ranges = [0x7e00_0000, 0, 0xfe00_0000, 0x180_0000, 0x4000_0000, 0, 0xff80_0000, 0x80_0000];
+            tree.set_cells(soc, "ranges", &ranges);
+            let gic = tree.ensure("/soc/interrupt-controller@40041000").unwrap();
+            tree.set_string(gic, "compatible", "arm,gic-400");
+            tree.set_cells(gic, "phandle", &[1]);
+            tree.set_cells(gic, "#interrupt-cells", &[3]);
+            tree.set_cells(gic, "interrupts", &[1, 9, 0xf04]);
+            let places = [0x4004_1000, 0x1000, 0x4004_2000, 0x2000, 0x4004_4000, 0x2000, 0x4004_6000, 0x2000];
+            tree.set_cells(gic, "reg", &places);
+            let timer = tree.ensure("/timer").unwrap();
+            tree.set_string(timer, "compatible", "arm,armv8-timer");
+            tree.set_cells(timer, "clock-frequency", &[54_000_000]);
+            tree.set_cells(timer, "interrupts", &[1, 13, 0xf08, 1, 14, 0xf08, 1, 11, 0xf08, 1, 10, 0xf08]);
+            let uart = tree.ensure("/soc/serial@7e201000").unwrap();
+            tree.set_strings(uart, "compatible", &["arm,pl011", "arm,primecell"]);
+            tree.set_cells(uart, "reg", &[0x7e20_1000, 0x200]);
+            tree.set_cells(uart, "interrupts", &[0, 121, 4]);
+        })
+    }
+
+    #[test]
+    fn what_lies_behind_a_bus_is_where_the_cpus_see_it() {
+        let bytes = behind_a_bus();
+        let machine = Machine::read(&Fdt::new(&bytes).unwrap(), &Tree::parse(&bytes).unwrap()).unwrap();
+        assert_eq!(machine.gic.distributor, (0xff84_1000, 0x1000));
+        let GicKind::V2 { interface, control, guest } = machine.gic.kind else { panic!("{:?}", machine.gic) };
+        assert_eq!([interface.0, control.0, guest.0], [0xff84_2000, 0xff84_4000, 0xff84_6000]);
+        let uart = machine.uart.unwrap();
+        assert_eq!((uart.registers, uart.interrupt), ((0xfe20_1000, 0x200), Some(153)));
+        assert_eq!(machine.timer, [29, 30, 27, 26]);
+        assert_eq!(machine.timer_frequency, Some(54_000_000));
+    }
+
+    #[test]
+    fn the_console_is_found_whatever_else_is_missing() {
+        let mut broken = Tree::parse(&behind_a_bus()).unwrap();
+        let gic = broken.find("/soc/interrupt-controller").unwrap();
+        broken.remove(gic);
+        let bytes = broken.emit(&Default::default()).unwrap();
+        let fdt = Fdt::new(&bytes).unwrap();
+        assert!(Machine::read(&fdt, &broken).is_err());
+        let (_, kind, registers) = console(&fdt).unwrap();
+        assert_eq!((kind, registers), (UartKind::Pl011, (0xfe20_1000, 0x200)));
+    }
+
+    #[test]
+    fn cpus_that_failed_are_no_cpus() {
+        let bytes = tree(|tree| {
+            for (number, status) in [None, Some("fail"), Some("disabled"), Some("fail-burnt")].into_iter().enumerate() {
+                let node = tree.ensure(&alloc::format!("/cpus/cpu@{number}")).unwrap();
+                tree.set_string(node, "device_type", "cpu");
+                tree.set_cells(node, "reg", &[number as u32]);
+                status.iter().for_each(|status| tree.set_string(node, "status", status));
+            }
+        });
+        let cpus = cpus(&Fdt::new(&bytes).unwrap());
+        assert_eq!(cpus.iter().map(|cpu| cpu.affinity).collect::<Vec<_>>(), [0, 2]);
     }
 }

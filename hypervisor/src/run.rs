@@ -1,6 +1,6 @@
 //! What a CPU does for ever: runs vCPUs, and matches on why each came back.
 
-use core::sync::atomic::Ordering::*;
+use core::sync::atomic::{AtomicBool, Ordering::*};
 
 use crate::arch::speculation::Need;
 use crate::arch::{self, Abort, Exit, Guard, Maintenance, gic, smp, timer};
@@ -58,6 +58,8 @@ pub struct Own {
 }
 
 static OWN: arch::Once<Own> = arch::Once::new();
+/// The machine stops: a CPU that is kicked stays where it is.
+static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// Says which interrupts are EL2's own.
 pub fn start(own: Own) {
@@ -364,7 +366,7 @@ fn stage2_abort(caller: &mut Caller<'_>, abort: Abort) -> Then {
         let result = if let Some(offset) = inside(map.distributor.0, map.distributor.1) {
             caller.note(either(Reason::DistributorRead, Reason::DistributorWrite), offset);
             Some(vgic_access(caller, Frame::Distributor, offset, size, written))
-        } else if let Some(offset) = map.redistributors.and_then(|(start, length)| inside(start, length)) {
+        } else if let Some(offset) = map.in_redistributors(inside) {
             caller.note(either(Reason::RedistributorRead, Reason::RedistributorWrite), offset);
             let vcpu = (offset / vgic::registers::STRIDE) as usize;
             Some(vgic_access(caller, Frame::Redistributor(vcpu), offset % vgic::registers::STRIDE, size, written))
@@ -445,6 +447,9 @@ fn interrupts(loaded: Option<&Entity>) {
             gic::KICK => {
                 exits::work(Work::Kick);
                 gic::deactivate(taken);
+                if STOPPING.load(SeqCst) {
+                    arch::stop();
+                }
                 // Perhaps a deadline that this CPU watches has changed, or somebody waits for it.
                 schedule::set_timer();
             }
@@ -491,8 +496,15 @@ fn interrupts(loaded: Option<&Entity>) {
     }
 }
 
+/// Stops the other CPUs, once they have finished what they do for their guests.
+pub fn stop_others() {
+    STOPPING.store(true, SeqCst);
+    (0..smp::count()).filter(|&cpu| cpu != arch::cpu()).for_each(gic::kick);
+}
+
 /// What is left to do when Dom0 stops: the machine stops too, or starts anew.
 pub fn stop_machine(reason: u32, no_reboot: bool) -> ! {
+    stop_others();
     if console::is_logged(Level::Debug) {
         keys::exits::counters();
     }

@@ -160,6 +160,8 @@ struct Bank {
     cpu: usize,
     /// GICR_WAKER.ProcessorSleep. It is kept for who reads it; nothing sleeps.
     asleep: bool,
+    /// Whether software that looks for redistributors in a row finds the last of a region here.
+    ends_region: bool,
 }
 
 /// One guest's interrupt controller.
@@ -234,6 +236,7 @@ impl Vgic {
             affinity,
             cpu: 0,
             asleep: false,
+            ends_region: false,
         };
         let shared = shared.min(WORDS * 64 - PRIVATE - 4);
         // A GICv2 for one CPU has no targets: all is for that one. With more, nothing is for anybody at first.
@@ -241,13 +244,20 @@ impl Vgic {
             Version::V3 => (affinities[0], Some(0)),
             Version::V2 => (0, (affinities.len() == 1).then_some(0)),
         };
+        let mut banks: Vec<Bank> = affinities.iter().map(bank).collect();
+        banks.iter_mut().next_back().into_iter().for_each(|last| last.ends_region = true);
         Vgic {
             version,
             shared: alloc::vec![Interrupt { route, target, ..Interrupt::default() }; shared],
-            banks: affinities.iter().map(bank).collect(),
+            banks,
             control: 0,
             identifier_bits,
         }
+    }
+
+    /// Says that a vCPU's redistributor is the last of a region; that of the last vCPU always is.
+    pub fn end_region(&mut self, vcpu: usize) {
+        self.banks[vcpu].ends_region = true;
     }
 
     /// Returns the version.

@@ -6,7 +6,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use fdt::{Fdt, Tree};
+use fdt::Tree;
 use xen_abi::event_channel::EVTCHN_FIFO_NR_CHANNELS;
 use xen_abi::hvm::params::{
     HVM_PARAM_CALLBACK_IRQ, HVM_PARAM_CALLBACK_TYPE_PPI, HVM_PARAM_CALLBACK_TYPE_PPI_FLAG_LOW_LEVEL,
@@ -113,8 +113,7 @@ impl<'a> Kernel<'a> {
 ///
 /// # Errors
 /// What is missing, or what there is no room for.
-pub fn dom0(machine: &Machine, tree: &Fdt<'_>, memory: &machine::Memory) -> Result<Arc<Domain>, String> {
-    let host = Tree::from_fdt(tree);
+pub fn dom0(machine: &Machine, host: &Tree, memory: &machine::Memory) -> Result<Arc<Domain>, String> {
     let kernel = machine.module(ModuleKind::Kernel).ok_or("no kernel among the modules")?;
     let ramdisk = machine.module(ModuleKind::Ramdisk);
     memory.later.as_slice().iter().for_each(|&(start, end)| frames::add(start, end));
@@ -137,15 +136,16 @@ pub fn dom0(machine: &Machine, tree: &Fdt<'_>, memory: &machine::Memory) -> Resu
         grants,
         events: EVENTS,
         vcpus,
+        redistributors: &redistributors(machine, vcpus),
         version: machine.options.version,
     };
-    let blob = devicetree::build(machine, &host, &facts)?;
+    let blob = devicetree::build(machine, host, &facts)?;
     let blob_at = place.find(&banks, blob.len() as u64, BLOCK).ok_or("no room for the device tree")?;
     place.fill(&kernel, ramdisk)?;
     frames::fill(blob_at, &blob);
     cache::clean(blob_at, blob.len() as u64);
 
-    let p2m = physical_memory(machine, &host, &banks)?;
+    let p2m = physical_memory(machine, host, &banks)?;
     let domain = Arc::new(new_domain(machine, p2m, vcpus, pages)?);
     {
         let mut first = domain.vcpus[0].state.lock();
@@ -173,13 +173,27 @@ fn vcpus(machine: &Machine) -> usize {
     let wanted = machine.options.dom0_vcpus.unwrap_or(smp::count()).max(1);
     let room = match &machine.gic.kind {
         GicKind::V2 { .. } => vgic::V2_VCPUS_MAX,
-        GicKind::V3 { redistributors, .. } => (redistributors[0].1 / STRIDE) as usize,
+        GicKind::V3 { redistributors, .. } => {
+            redistributors.iter().map(|(_, size)| size / STRIDE).sum::<u64>() as usize
+        }
     };
     let vcpus = wanted.min(room.clamp(1, vgic::VCPUS_MAX));
     if vcpus < wanted {
         warning!("Domain 0: {vcpus} vCPUs instead of {wanted}: its interrupt controller has no room for more");
     }
     vcpus
+}
+
+/// Returns the bytes that Dom0 finds its redistributors in, of each of the machine's regions: as many as its vCPUs need.
+fn redistributors(machine: &Machine, vcpus: usize) -> Vec<u64> {
+    let GicKind::V3 { redistributors, .. } = &machine.gic.kind else { return Vec::new() };
+    let mut left = vcpus as u64;
+    let share = redistributors.iter().map(|&(_, size)| {
+        let here = left.min(size / STRIDE);
+        left -= here;
+        here * STRIDE
+    });
+    share.collect()
 }
 
 /// What Domain 0 would be given, with nothing taken and nothing moved.
@@ -224,11 +238,12 @@ fn take_memory(
     memory: &machine::Memory,
     claim: impl Fn(u64, u64) -> bool,
 ) -> Result<Vec<(u64, u64)>, String> {
-    let wanted = machine.options.dom0_memory.next_multiple_of(BLOCK).max(64 * MIB);
+    let wanted = machine.options.dom0_memory.checked_next_multiple_of(BLOCK).ok_or("dom0_mem is more than can be")?;
+    let wanted = wanted.max(64 * MIB);
     let starts = |size: u64| {
         memory.usable.as_slice().iter().flat_map(move |&(low, high)| {
             let first = low.next_multiple_of(BLOCK);
-            (0..).map(move |step| first + step * BLOCK).take_while(move |start| start + size <= high)
+            (0..).map(move |step| first + step * BLOCK).take_while(move |start| fits(*start, size, high))
         })
     };
     let holds_modules = |start: u64, size: u64| {
@@ -274,6 +289,11 @@ fn overlap(one: (u64, u64), other: (u64, u64)) -> bool {
     one.0 < other.1 && other.0 < one.1
 }
 
+/// Whether `size` bytes from `start` on end by `high`.
+fn fits(start: u64, size: u64, high: u64) -> bool {
+    start.checked_add(size).is_some_and(|end| end <= high)
+}
+
 fn inside(banks: &[(u64, u64)], range: (u64, u64)) -> bool {
     banks.iter().any(|&(start, end)| start <= range.0 && range.1 <= end)
 }
@@ -296,8 +316,12 @@ fn spot(banks: &[(u64, u64)], size: u64, align: u64, offset: u64, taken: &[(u64,
 impl Placement {
     fn choose(banks: &[(u64, u64)], kernel: &Kernel<'_>, ramdisk: Option<&Module>) -> Result<Placement, String> {
         let (image, file) = (kernel.image, kernel.file);
+        if ramdisk.is_some_and(|module| module.start.checked_add(module.size).is_none()) {
+            return Err("a module ends beyond all addresses".into());
+        }
         let disk_now = ramdisk.map(|module| (module.start, module.start + module.size));
         let disk_stays = disk_now.filter(|&range| inside(banks, range));
+        // One that would end beyond all addresses is in no bank.
         let kernel_now = (file.0, file.0.saturating_add(image.size));
         let fits = kernel.packed.is_none() && file.0 % BLOCK == image.text_offset && inside(banks, kernel_now);
         let kernel_at = if fits && !disk_now.is_some_and(|disk| overlap(disk, kernel_now)) {
@@ -372,6 +396,9 @@ fn physical_memory(machine: &Machine, host: &Tree, banks: &[(u64, u64)]) -> Resu
     if let GicKind::V2 { interface, guest, .. } = machine.gic.kind {
         // Guests find their own interface where the machine's is.
         let (at, from, pages) = (Gfn::of(interface.0), Mfn::of(guest.0), interface.1.min(guest.1) / 4096);
+        if [interface, guest].iter().any(|&(start, size)| !fits(start, size, limit)) {
+            return Err("the GIC's CPU interface is beyond what Domain 0 can address".into());
+        }
         p2m.set(at, from, pages, Kind::Device).map_err(full)?;
     }
     Ok(p2m)
@@ -380,7 +407,9 @@ fn physical_memory(machine: &Machine, host: &Tree, banks: &[(u64, u64)]) -> Resu
 /// Returns the registers that are the hypervisor's.
 fn hidden(machine: &Machine) -> impl Iterator<Item = (u64, u64)> {
     let gic = machine.gic.registers();
+    // Firmware may have been told to keep our own memory from everybody, in words that give it to Domain 0.
     gic.into_iter()
+        .chain([layout::image_physical()])
         .chain(machine.uart.iter().map(|uart| uart.registers))
         .map(|(start, size)| (start & !4095, (start + size + 4095) & !4095))
 }
@@ -407,15 +436,20 @@ fn new_domain(machine: &Machine, mut p2m: P2m, vcpus: usize, pages: u64) -> Resu
     let (vttbr, bits) = (p2m.vttbr(), p2m.bits());
     let time_offset = timer::now();
     let affinities: Vec<u64> = (0..vcpus).map(affinity).collect();
-    let (version, distributor_size, redistributors) = match &machine.gic.kind {
-        GicKind::V2 { .. } => (vgic::Version::V2, vgic::V2_SIZE, None),
-        GicKind::V3 { redistributors, .. } => {
-            (vgic::Version::V3, vgic::V3_SIZE, Some((redistributors[0].0, vcpus as u64 * STRIDE)))
-        }
+    let (version, distributor_size, regions) = match &machine.gic.kind {
+        GicKind::V2 { .. } => (vgic::Version::V2, vgic::V2_SIZE, &[][..]),
+        GicKind::V3 { redistributors, .. } => (vgic::Version::V3, vgic::V3_SIZE, &redistributors[..]),
     };
+    let share = regions.iter().zip(redistributors(machine, vcpus)).map(|(&(start, _), size)| (start, size));
+    let regions: Vec<(u64, u64)> = share.filter(|&(_, size)| size != 0).collect();
     let shared = gic::interrupts().saturating_sub(32) as usize;
     let mut vgic = Vgic::new(version, shared, &affinities, gic::identifier_bits());
     (0..vcpus).for_each(|vcpu| vgic.put(vcpu, vcpu % smp::count()));
+    let ends = regions.iter().scan(0, |end, &(_, size)| {
+        *end += (size / STRIDE) as usize;
+        Some(*end)
+    });
+    ends.for_each(|end| vgic.end_region(end - 1));
     let uart = machine.uart.as_ref().and_then(|uart| uart.interrupt);
     (32..gic::interrupts()).filter(|&interrupt| Some(interrupt) != uart).for_each(|interrupt| vgic.connect(interrupt));
     vgic.connect_private(interrupts.virtual_timer, interrupts.virtual_timer);
@@ -442,7 +476,7 @@ fn new_domain(machine: &Machine, mut p2m: P2m, vcpus: usize, pages: u64) -> Resu
         vgic_version: version,
         map: Map {
             distributor: (machine.gic.distributor.0, distributor_size),
-            redistributors,
+            redistributors: regions,
             uart: machine.uart.as_ref().map(|uart| (uart.registers.0 & !4095, 4096)),
         },
         interrupts,
@@ -567,6 +601,10 @@ mod tests {
         let place = place.unwrap();
         assert_eq!(place.kernel.0, 0x8008_0000);
         assert!(inside(&banks, place.ramdisk.unwrap()) && !overlap(place.kernel, place.ramdisk.unwrap()));
+        // A size that leads around the end of all addresses does not make it fit.
+        let endless = raw(0, u64::MAX - 0x4a00_0000 + 0x1000, 0x4a00_0000, MIB);
+        assert!(Placement::choose(&banks, &endless, None).is_err());
+        assert!(Placement::choose(&banks, &kernel(0x4a00_0000), Some(&module(0x4d00_0000, u64::MAX - MIB))).is_err());
         let tiny = [(0x8000_0000, 0x8000_0000 + 41 * MIB)];
         let none = Placement::choose(&tiny, &kernel(0), Some(&module(0x4d00_0000, MIB)));
         assert!(none.is_err());

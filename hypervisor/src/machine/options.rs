@@ -16,8 +16,6 @@ pub struct Options {
     pub dom0_vcpus: Option<usize>,
     /// Whether each of them stays on a CPU of its own.
     pub dom0_vcpus_pin: bool,
-    /// The console's UART, by alias or path.
-    pub dtuart: Option<String>,
     /// What is logged.
     pub level: Threshold,
     /// The same of what guests cause.
@@ -68,7 +66,6 @@ impl Default for Options {
             dom0_memory: 512 << 20,
             dom0_vcpus: None,
             dom0_vcpus_pin: false,
-            dtuart: None,
             level: Threshold::always(Level::Info),
             guest_level: Threshold { always: 0, limited: Level::Warning as u8 },
             input: Switch::new(Some(CTRL_A), Focus::Dom0),
@@ -95,13 +92,15 @@ impl Options {
         let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
         match (name, value) {
             ("dom0_mem", Some(value)) => {
-                // "512M,max:1G": only what it starts with.
-                let first = value.split(',').find(|part| !part.contains(':')).or_else(|| value.split(',').next())?;
-                self.dom0_memory = size(first.rsplit(':').next()?)?;
+                // As upstream has it on Arm, it is one size; what follows, as on x86, is not understood.
+                let (first, rest) = value.split_once(',').map_or((value, None), |(first, rest)| (first, Some(rest)));
+                self.dom0_memory = size(first).filter(|&size| size > 0)?;
+                rest.map_or(Some(()), |_| None)?;
             }
             ("dom0_max_vcpus", Some(value)) => self.dom0_vcpus = Some(value.split('-').next_back()?.parse().ok()?),
             ("dom0_vcpus_pin", value) => self.dom0_vcpus_pin = flag(value)?,
-            ("dtuart", Some(value)) => self.dtuart = Some(value.to_string()),
+            // Looked for long before.
+            ("dtuart", Some(_)) => {}
             ("loglvl", Some(value)) => self.level = threshold(value)?,
             ("guest_loglvl", Some(value)) => self.guest_level = threshold(value)?,
             ("conswitch", Some(value)) => self.input = switch(value)?,
@@ -116,6 +115,11 @@ impl Options {
         }
         Some(())
     }
+}
+
+/// Returns the console's UART, by alias or path. Needs no heap.
+pub fn dtuart(line: &str) -> Option<&str> {
+    line.split_ascii_whitespace().filter_map(|word| word.strip_prefix("dtuart=")).next_back()
 }
 
 fn flag(value: Option<&str>) -> Option<bool> {
@@ -179,14 +183,14 @@ mod tests {
         let options = Options::parse(line);
         assert_eq!(options.dom0_memory, 1 << 30);
         assert_eq!((options.dom0_vcpus, options.dom0_vcpus_pin), (Some(2), true));
-        assert_eq!(options.dtuart.as_deref(), Some("/pl011@9000000"));
+        assert_eq!(dtuart(line), Some("/pl011@9000000"));
         assert!(options.unknown.is_empty());
     }
 
     #[test]
     fn what_is_not_understood_is_named() {
         let options = Options::parse("dom0_mem=lots sched=credit2 loglvl=all noreboot xen-abi=4.20 dom0_mem=2G,max:3G");
-        assert_eq!(options.unknown, ["dom0_mem=lots", "sched=credit2"]);
+        assert_eq!(options.unknown, ["dom0_mem=lots", "sched=credit2", "dom0_mem=2G,max:3G"]);
         assert_eq!(options.dom0_memory, 2 << 30);
         assert_eq!((options.level.limited, options.no_reboot), (Level::Debug as u8, true));
         assert_eq!(options.version, Release::V4_20);
@@ -195,6 +199,7 @@ mod tests {
         }
         assert_eq!(Options::parse("xen-abi=4.18 xen-abi").unknown, ["xen-abi=4.18", "xen-abi"]);
         assert_eq!(Options::parse("").version, Release::V4_17);
+        assert_eq!(Options::parse("dom0_mem=min:1G dom0_mem=0").unknown.len(), 2);
         assert_eq!(Options::parse("dom0_mem=99999999999999999999T").unknown.len(), 1);
         assert_eq!(Options::parse("dom0_mem=99999999999T").unknown.len(), 1);
     }

@@ -384,14 +384,9 @@ pub fn with_bytes<R>(address: u64, size: u64, act: impl FnOnce(&mut [u8]) -> R) 
     act(unsafe { core::slice::from_raw_parts_mut(arch::pointer(address), size as usize) })
 }
 
-/// Moves memory, both of it the caller's; the ranges may overlap.
+/// Moves what the loader left at `from`, which is mapped wherever it is, to memory of the caller's; the ranges may overlap.
 pub fn relocate(from: u64, to: u64, size: u64) {
-    for address in [from, to] {
-        assert!(
-            is_memory(Mfn::of(address)) && is_memory(Mfn::of(address + size.max(1) - 1)),
-            "{address:#x} is no memory"
-        );
-    }
+    assert!(is_memory(Mfn::of(to)) && is_memory(Mfn::of(to + size.max(1) - 1)), "{to:#x} is no memory");
     // SAFETY: mapped memory that nobody else uses while the machine boots.
     unsafe { core::ptr::copy(arch::pointer(from), arch::pointer(to), size as usize) };
 }

@@ -82,7 +82,7 @@ fn new_domain(id: u16, vcpus: usize) -> (Arc<Domain>, u64) {
         vcpus: (0..vcpus).map(|index| Vcpu::new(index, 0, Saved::new(1 << 31 | index as u64, vttbr, 0))).collect(),
         vgic: Lock::new(Vgic::new(Version::V3, 32, &affinities, 16)),
         vgic_version: Version::V3,
-        map: Map { distributor: (0x800_0000, 0x1_0000), redistributors: Some((0x80a_0000, 0x4_0000)), uart: None },
+        map: Map { distributor: (0x800_0000, 0x1_0000), redistributors: vec![(0x80a_0000, 0x4_0000)], uart: None },
         interrupts: Interrupts { virtual_timer: 27, physical_timer: 30, events: 16 },
         shared_info: SharedPage::lend(id).expect("memory"),
         shared_info_at: Lock::new(None),

@@ -75,7 +75,7 @@ fn new_domain(vcpus: usize, cpus: usize) -> Arc<Domain> {
         vgic_version: Version::V3,
         map: Map {
             distributor: (0x800_0000, 0x1_0000),
-            redistributors: Some((0x80a_0000, 0x2_0000 * vcpus as u64)),
+            redistributors: vec![(0x80a_0000, 0x2_0000 * vcpus as u64)],
             uart: None,
         },
         interrupts: Interrupts { virtual_timer: VIRTUAL_TIMER, physical_timer: 30, events: 16 },

@@ -94,9 +94,7 @@ pub fn pointer(physical: u64) -> *mut u8 {
 pub fn is_stack(address: u64) -> bool {
     let image = image();
     (image.guard + STACK_SIZE..image.stack_top).contains(&address)
-        || (STACKS..STACKS + super::super::CPUS_MAX as u64 * STACK_STRIDE).contains(&address)
-            && address & STACK_SIZE != 0
-            && (address - STACKS) / STACK_STRIDE < super::smp::count() as u64
+        || (STACKS..STACKS + super::stage1::stacks() * STACK_STRIDE).contains(&address) && address & STACK_SIZE != 0
 }
 
 /// Returns the physical address of something that [`pointer()`] gave.

@@ -28,6 +28,8 @@ static AFFINITIES: [AtomicU64; CPUS_MAX] = [const { AtomicU64::new(0) }; CPUS_MA
 /// MIDR_EL1 of each.
 static KINDS: [AtomicU64; CPUS_MAX] = [const { AtomicU64::new(0) }; CPUS_MAX];
 static COUNT: AtomicUsize = AtomicUsize::new(0);
+/// CPUs that came and could not be used.
+static UNFIT: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether there is firmware to call.
 static FIRMWARE: AtomicBool = AtomicBool::new(false);
@@ -66,6 +68,13 @@ pub fn start(number: usize) {
     COUNT.fetch_add(1, Release);
 }
 
+/// Leaves out the CPU that calls, which cannot be used: it is switched off, or else sleeps for good.
+pub fn leave_out() -> ! {
+    UNFIT.fetch_add(1, Release);
+    firmware([0x8400_0002, 0, 0, 0]);
+    super::stop()
+}
+
 /// Returns how many CPUs run.
 pub fn count() -> usize {
     COUNT.load(Acquire)
@@ -86,37 +95,51 @@ pub fn alike(one: usize, other: usize) -> bool {
     one == other || KINDS[one].load(Relaxed) == KINDS[other].load(Relaxed)
 }
 
-/// Starts the CPU with this affinity as `number`, on a stack of `STACK_SIZE` bytes at `stack` (physical), and waits until it runs.
+/// Why a CPU does not run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absent {
+    /// It never will: the firmware complained, or it came and could not be used.
+    Refused(&'static str),
+    /// It was not heard of within a second, and may still come.
+    Silent,
+}
+
+/// Starts the CPU with this affinity as `number`, on a stack of `STACK_SIZE` bytes whose top is `top`, and waits until it runs.
 ///
 /// # Errors
-/// The firmware's complaint, or that the CPU was not heard of within a second.
-pub fn start_other(number: usize, affinity: u64, way: Way, stack: u64) -> Result<(), &'static str> {
-    let top = stage1::map_stack(number, stack);
+/// [`Absent`].
+pub fn start_other(number: usize, affinity: u64, way: Way, top: u64) -> Result<(), Absent> {
+    use Absent::{Refused, Silent};
     SECONDARY.root.store(stage1::root(), Relaxed);
     SECONDARY.stack.store(top, Relaxed);
     SECONDARY.number.store(number as u64, Relaxed);
     // It reads them with its MMU on but maybe before its caches are coherent with ours.
     instruction!("dsb sy");
     let entry = layout::physical_of_image(secondary_start as *const () as u64);
-    let before = count();
+    let (before, unfit) = (count(), UNFIT.load(Acquire));
     match way {
-        Way::Psci { hvc: true } => return Err("its firmware is said to be called by HVC, which does not leave EL2"),
+        Way::Psci { hvc: true } => {
+            return Err(Refused("its firmware is said to be called by HVC, which does not leave EL2"));
+        }
         Way::Psci { hvc: false } => match firmware([0xc400_0003, affinity, entry, 0]) as i64 {
             0 => {}
-            -2 => return Err("PSCI says: invalid parameters"),
-            -3 => return Err("PSCI says: denied"),
-            -4 => return Err("PSCI says: already on"),
-            _ => return Err("PSCI refuses"),
+            -2 => return Err(Refused("PSCI says: invalid parameters")),
+            -3 => return Err(Refused("PSCI says: denied")),
+            -4 => return Err(Refused("PSCI says: already on")),
+            _ => return Err(Refused("PSCI refuses")),
         },
         Way::SpinTable(address) => {
-            release(address, entry)?;
+            release(address, entry).map_err(Refused)?;
             instruction!("sev");
         }
     }
     let limit = super::timer::now() + super::timer::frequency();
     while count() == before {
+        if UNFIT.load(Acquire) != unfit {
+            return Err(Refused("it is left out"));
+        }
         if super::timer::now() > limit {
-            return Err("it does not answer");
+            return Err(Silent);
         }
         super::relax();
     }

@@ -102,10 +102,10 @@ impl mapping::Tables for Tables {
 
 stage1_sequences!(instruction);
 
-/// Makes the lasting tables, with the pieces of `memory` (address, size) beside the image, and goes over to them.
-pub fn start(memory: impl Iterator<Item = (u64, u64)>) {
+/// Makes the lasting tables, with the image and the device tree's pages (start and end), and goes over to them.
+pub fn start(tree: (u64, u64)) {
     let image = layout::image();
-    let (physical, size) = layout::image_physical();
+    let (physical, _) = layout::image_physical();
     let at = |address: u64| address - IMAGE + physical;
     let mut tables = TABLES_STATE.lock();
     assert_eq!(tables.add(), 0);
@@ -114,9 +114,18 @@ pub fn start(memory: impl Iterator<Item = (u64, u64)>) {
     map(image.text_end, image.rodata_end, Kind::Constant);
     map(image.rodata_end, image.guard, Kind::Data);
     map(image.guard + STACK_SIZE, image.end, Kind::Data);
-    for (start, length) in memory {
+    tables.map(DIRECT + tree.0, tree.0, tree.1 - tree.0, Kind::Data);
+    drop(tables);
+    go_over();
+}
+
+/// Maps pieces of memory (start and end) that are not mapped yet.
+pub fn map_memory(memory: &[(u64, u64)]) {
+    let (physical, size) = layout::image_physical();
+    let mut tables = TABLES_STATE.lock();
+    for &(start, end) in memory {
+        assert!(end <= layout::DIRECT_SIZE, "memory at {start:#x} is out of reach");
         // What the image lies in is reached through the image's own mapping alone.
-        let end = start + length;
         let (before, after) = (end.min(physical), start.max(physical + size));
         if start < before {
             tables.map(DIRECT + start, start, before - start, Kind::Data);
@@ -125,8 +134,6 @@ pub fn start(memory: impl Iterator<Item = (u64, u64)>) {
             tables.map(DIRECT + after, after, end - after, Kind::Data);
         }
     }
-    drop(tables);
-    go_over();
 }
 
 /// Returns the root's physical address, for TTBR0_EL2.
@@ -168,9 +175,18 @@ pub fn map_device(physical: u64, size: u64) -> u64 {
     address + physical % 4096
 }
 
+/// How many stacks are mapped: each CPU that was sent for has one, whether it came or not.
+static STACKS_MAPPED: AtomicU64 = AtomicU64::new(0);
+
+/// Returns how many stacks are mapped besides the first CPU's.
+pub fn stacks() -> u64 {
+    STACKS_MAPPED.load(Relaxed)
+}
+
 /// Maps the stack of a CPU that is not the first, out of `STACK_SIZE` bytes at `physical`, and returns its top.
-pub fn map_stack(cpu: usize, physical: u64) -> u64 {
-    let top = STACKS + (cpu as u64 + 1) * STACK_STRIDE;
+pub fn map_stack(physical: u64) -> u64 {
+    let top = STACKS + (STACKS_MAPPED.fetch_add(1, Relaxed) + 1) * STACK_STRIDE;
+    assert!(top <= DEVICES, "too many stacks");
     TABLES_STATE.lock().map(top - STACK_SIZE, physical, STACK_SIZE, Kind::Data);
     top
 }

@@ -3,6 +3,8 @@
 
 use super::registers::{read, synchronise, write};
 
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 /// The timer counts, its interrupt is not masked.
 const ENABLE: u64 = 1;
 
@@ -17,9 +19,20 @@ pub fn glance() -> u64 {
     read!("cntpct_el0")
 }
 
+/// Counts per second, where somebody knows better than the register that firmware is to set; or 0.
+static FREQUENCY: AtomicU64 = AtomicU64::new(0);
+
+/// Says how many counts are a second.
+pub fn set_frequency(hertz: u32) {
+    FREQUENCY.store(hertz.into(), Relaxed);
+}
+
 /// Returns counts per second.
 pub fn frequency() -> u64 {
-    read!("cntfrq_el0") & 0xffff_ffff
+    match FREQUENCY.load(Relaxed) {
+        0 => read!("cntfrq_el0") & 0xffff_ffff,
+        known => known,
+    }
 }
 
 /// Asks for EL2's timer interrupt when the physical count reaches `deadline`; `None` for never.

@@ -98,7 +98,7 @@ impl Vgic {
             GICR_IIDR => IMPLEMENTER,
             word if word & !7 == GICR_TYPER => {
                 let packed = bank.affinity >> 32 << 24 | bank.affinity & 0xff_ffff;
-                let last = u64::from(vcpu + 1 == self.banks.len());
+                let last = u64::from(bank.ends_region);
                 return part(packed << 32 | (vcpu as u64) << 8 | last << 4, offset % 8, size);
             }
             GICR_WAKER if bank.asleep => PROCESSOR_SLEEP | CHILDREN_ASLEEP,
@@ -185,6 +185,9 @@ mod tests {
         assert_eq!(vgic.read(redistributor(2, 12, 4)), 0x100);
         assert_eq!(vgic.read(redistributor(0, 0xffe8, 4)) >> 4, 3);
         assert_eq!(vgic.read(redistributor(0, 4, 4)), 0x43b);
+        let mut regions = vgic;
+        regions.end_region(0);
+        assert_eq!([0, 1, 2].map(|vcpu| regions.read(redistributor(vcpu, 8, 4)) >> 4 & 1), [1, 0, 1]);
     }
 
     #[test]

@@ -118,7 +118,6 @@ pub fn wait(interrupt: u32) {
 pub fn start_cpu() -> Result<(), &'static str> {
     use redistributor::*;
     let (region, offset) = find_own().ok_or("no redistributor for this CPU")?;
-    OWN[super::super::cpu()].set((region, offset));
     region.write32(offset + WAKER, region.read32(offset + WAKER) & !WAKER_SLEEP);
     while region.read32(offset + WAKER) & WAKER_ASLEEP != 0 {}
     reset_word_at(region, offset + SGI, 0, u32::MAX);
@@ -129,6 +128,7 @@ pub fn start_cpu() -> Result<(), &'static str> {
     if read!("icc_sre_el2") & 1 == 0 {
         return Err("the system register interface is locked by the firmware");
     }
+    OWN[super::super::cpu()].set((region, offset));
     write!("icc_sre_el1", 0b111);
     write!("icc_pmr_el1", 0xff);
     write!("icc_bpr1_el1", 0);
