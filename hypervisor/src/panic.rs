@@ -2,18 +2,22 @@
 #![expect(unsafe_code, reason = "a symbol that the assembly calls")]
 
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use core::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use hypervisor::arch::{self, Wreck};
-use hypervisor::{console, domain, keys};
+use hypervisor::{console, domain, keys, run};
 
-static DEAD: AtomicBool = AtomicBool::new(false);
+/// One more than the number of the CPU that died first.
+static DEAD: AtomicUsize = AtomicUsize::new(0);
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
+    let frame = arch::frame_pointer();
+    let wreck = arch::wreck();
     announce();
     console::line(format_args!("panic on CPU {}: {info}", arch::cpu()));
-    end(arch::frame_pointer())
+    registers(&wreck);
+    end(frame)
 }
 
 /// Called by the assembly when an exception is taken in EL2 itself.
@@ -27,18 +31,25 @@ extern "C" fn hypervisor_died(wreck: &Wreck, kind: u64) -> ! {
         wreck.pc,
         wreck.pstate
     ));
-    for (index, row) in wreck.x.chunks(4).enumerate() {
-        console::line(format_args!("x{:<2} {row:018x?}", index * 4));
-    }
+    registers(wreck);
     end(wreck.x[29])
 }
 
-/// Only the first CPU to die speaks.
+fn registers(wreck: &Wreck) {
+    for (index, row) in wreck.x.chunks(4).enumerate() {
+        console::line(format_args!("x{:<2} {row:018x?}", index * 4));
+    }
+}
+
+/// Only the first CPU to die speaks; the others stop. One that dies while it says so says no more.
 fn announce() {
     console::dying();
-    if DEAD.swap(true, SeqCst) {
-        arch::stop()
+    let own = arch::cpu() + 1;
+    let Err(first) = DEAD.compare_exchange(0, own, SeqCst, SeqCst) else { return run::stop_others() };
+    if first == own && !domain::is_final() {
+        arch::smp::system_reset();
     }
+    arch::stop()
 }
 
 fn end(frame: u64) -> ! {

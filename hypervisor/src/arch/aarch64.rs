@@ -87,6 +87,25 @@ pub fn backtrace(mut frame: u64) -> impl Iterator<Item = u64> {
     .take(32)
 }
 
+/// Returns the registers as they are, with the caller as the place.
+#[inline(never)]
+pub fn wreck() -> Wreck {
+    let mut wreck = Wreck { x: [0; 31], pc: 0, pstate: 0 };
+    // SAFETY: fills the 31 words, and changes nothing else.
+    unsafe {
+        core::arch::asm!(
+            "stp x0, x1, [{to}]", "stp x2, x3, [{to}, #16]", "stp x4, x5, [{to}, #32]", "stp x6, x7, [{to}, #48]",
+            "stp x8, x9, [{to}, #64]", "stp x10, x11, [{to}, #80]", "stp x12, x13, [{to}, #96]",
+            "stp x14, x15, [{to}, #112]", "stp x16, x17, [{to}, #128]", "stp x18, x19, [{to}, #144]",
+            "stp x20, x21, [{to}, #160]", "stp x22, x23, [{to}, #176]", "stp x24, x25, [{to}, #192]",
+            "stp x26, x27, [{to}, #208]", "stp x28, x29, [{to}, #224]", "str x30, [{to}, #240]",
+            to = in(reg) wreck.x.as_mut_ptr(), options(nostack, preserves_flags)
+        );
+    }
+    wreck.pc = wreck.x[30];
+    wreck
+}
+
 /// Returns the frame pointer, to start a backtrace with.
 pub fn frame_pointer() -> u64 {
     let value: u64;
