@@ -177,6 +177,8 @@ pub struct Cpu {
 pub enum UartKind {
     /// Arm's PrimeCell PL011, or what SBSA makes of it.
     Pl011,
+    /// Cadence's, as Xilinx' chips have it.
+    Cadence,
     /// 8250 and its heirs.
     Ns8250 {
         /// Registers are this many address bits apart.
@@ -398,6 +400,8 @@ pub fn console<'a>(tree: &Fdt<'a>) -> Option<(Node<'a>, UartKind, (u64, u64))> {
     let is = |names: &[&str]| names.iter().any(|name| node.is_compatible(name));
     let kind = if is(&["arm,pl011", "arm,sbsa-uart"]) {
         UartKind::Pl011
+    } else if is(&["cdns,uart-r1p8", "cdns,uart-r1p12", "xlnx,xuartps"]) {
+        UartKind::Cadence
     } else if is(&["ns16550a", "ns16550", "ns8250", "snps,dw-apb-uart"]) {
         // Bytes, or words at multiples of four.
         let fits = |count: u64| count << shift <= size;

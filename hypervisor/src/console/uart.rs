@@ -1,4 +1,4 @@
-//! The UARTs that are driven: Arm's PL011 (DDI 0183) and the 8250 family. Set up by the firmware; waited for, byte by byte.
+//! The UARTs that are driven: Arm's PL011 (DDI 0183), Cadence's (Xilinx UG1085, chapter 21), and the 8250 family. Set up by the firmware; waited for, byte by byte.
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
@@ -22,6 +22,24 @@ mod pl011 {
     pub const IMSC: u64 = 0x38;
     pub const ICR: u64 = 0x44;
     pub const RX: u32 = 1 << 4 | 1 << 6;
+}
+
+mod cadence {
+    pub const CR: u64 = 0x00;
+    pub const CR_DISABLED: u32 = 1 << 3 | 1 << 5;
+    pub const CR_ENABLED: u32 = 1 << 2 | 1 << 4;
+    pub const IER: u64 = 0x08;
+    pub const IDR: u64 = 0x0c;
+    pub const ISR: u64 = 0x14;
+    /// How many bytes raise the receiver's interrupt.
+    pub const RXWM: u64 = 0x20;
+    pub const SR: u64 = 0x2c;
+    pub const FIFO: u64 = 0x30;
+    pub const SR_RXEMPTY: u32 = 1 << 1;
+    pub const SR_TXFULL: u32 = 1 << 4;
+    /// Enough was received, or something long ago.
+    pub const RX: u32 = 1 << 0 | 1 << 8;
+    pub const ALL: u32 = 0x1fff;
 }
 
 mod ns8250 {
@@ -55,6 +73,11 @@ impl Driver {
         let driver = Driver { kind, registers, stuck: AtomicBool::new(false) };
         match kind {
             UartKind::Pl011 => driver.registers.write32(pl011::IMSC, 0),
+            UartKind::Cadence => {
+                driver.write(cadence::IDR, cadence::ALL);
+                // Whoever started us may have left both directions off.
+                driver.write(cadence::CR, driver.read(cadence::CR) & !cadence::CR_DISABLED | cadence::CR_ENABLED);
+            }
             UartKind::Ns8250 { .. } => driver.write(ns8250::IER, 0),
         }
         driver
@@ -62,7 +85,7 @@ impl Driver {
 
     fn read(&self, register: u64) -> u32 {
         match self.kind {
-            UartKind::Pl011 => self.registers.read32(register),
+            UartKind::Pl011 | UartKind::Cadence => self.registers.read32(register),
             UartKind::Ns8250 { shift, wide: true, .. } => self.registers.read32(register << shift),
             UartKind::Ns8250 { shift, wide: false, .. } => self.registers.read8(register << shift).into(),
         }
@@ -70,7 +93,7 @@ impl Driver {
 
     fn write(&self, register: u64, value: u32) {
         match self.kind {
-            UartKind::Pl011 => self.registers.write32(register, value),
+            UartKind::Pl011 | UartKind::Cadence => self.registers.write32(register, value),
             UartKind::Ns8250 { shift, wide: true, .. } => self.registers.write32(register << shift, value),
             UartKind::Ns8250 { shift, wide: false, .. } => self.registers.write8(register << shift, value as u8),
         }
@@ -80,6 +103,7 @@ impl Driver {
     pub fn put(&self, byte: u8) {
         let full = || match self.kind {
             UartKind::Pl011 => self.read(pl011::FR) & pl011::FR_TXFF != 0,
+            UartKind::Cadence => self.read(cadence::SR) & cadence::SR_TXFULL != 0,
             UartKind::Ns8250 { .. } => self.read(ns8250::LSR) & ns8250::LSR_EMPTY == 0,
         };
         let mut patience = if self.stuck.load(Relaxed) { 0 } else { PATIENCE };
@@ -94,6 +118,7 @@ impl Driver {
         self.stuck.store(false, Relaxed);
         match self.kind {
             UartKind::Pl011 => self.write(pl011::DR, byte.into()),
+            UartKind::Cadence => self.write(cadence::FIFO, byte.into()),
             UartKind::Ns8250 { .. } => self.write(ns8250::DATA, byte.into()),
         }
     }
@@ -105,6 +130,11 @@ impl Driver {
                 self.write(pl011::ICR, pl011::RX);
                 (self.read(pl011::FR) & pl011::FR_RXFE == 0).then(|| self.read(pl011::DR) as u8)
             }
+            // What comes after this raises it again.
+            UartKind::Cadence => {
+                self.write(cadence::ISR, cadence::RX);
+                (self.read(cadence::SR) & cadence::SR_RXEMPTY == 0).then(|| self.read(cadence::FIFO) as u8)
+            }
             UartKind::Ns8250 { .. } => {
                 (self.read(ns8250::LSR) & ns8250::LSR_DATA != 0).then(|| self.read(ns8250::DATA) as u8)
             }
@@ -115,6 +145,10 @@ impl Driver {
     pub fn listen(&self) {
         match self.kind {
             UartKind::Pl011 => self.write(pl011::IMSC, pl011::RX),
+            UartKind::Cadence => {
+                self.write(cadence::RXWM, 1);
+                self.write(cadence::IER, cadence::RX);
+            }
             UartKind::Ns8250 { .. } => {
                 self.write(ns8250::FCR, ns8250::FIFO);
                 self.write(ns8250::MCR, ns8250::READY);
@@ -259,6 +293,60 @@ mod tests {
         chip.borrow_mut().came.push_back(b'z');
         driver.end_interrupt();
         assert_eq!(driver.get(), Some(b'z'));
+    }
+
+    #[test]
+    fn cadences_sends_and_receives() {
+        /// What is masked in, what is latched, what came and what was sent; two bytes fit until somebody looks.
+        #[derive(Debug, Default)]
+        struct Chip {
+            enabled: u32,
+            latched: u32,
+            trigger: u32,
+            came: VecDeque<u8>,
+            sent: Vec<u8>,
+            room: u32,
+            control: u32,
+        }
+        let chip =
+            Rc::new(RefCell::new(Chip { enabled: cadence::ALL, trigger: 32, control: 0x128, ..Chip::default() }));
+        let device = chip.clone();
+        put_device(move |offset, size, value| {
+            assert_eq!(size, 4, "offset {offset:#x}");
+            let mut chip = device.borrow_mut();
+            let now = u32::from(chip.trigger as usize <= chip.came.len());
+            match (offset, value) {
+                (cadence::CR, Some(bits)) => chip.control = bits,
+                (cadence::CR, None) => return chip.control,
+                (cadence::IER, Some(bits)) => chip.enabled |= bits,
+                (cadence::IDR, Some(bits)) => chip.enabled &= !bits,
+                (cadence::ISR, Some(bits)) => chip.latched = chip.latched & !bits | now,
+                (cadence::RXWM, Some(count)) => chip.trigger = count,
+                (cadence::FIFO, Some(byte)) => {
+                    chip.room = chip.room.checked_sub(1).expect("sent while full");
+                    chip.sent.push(byte as u8);
+                }
+                (cadence::FIFO, None) => return chip.came.pop_front().expect("read while empty").into(),
+                (cadence::SR, None) => {
+                    let full = chip.room == 0;
+                    chip.room = 2;
+                    return u32::from(chip.came.is_empty()) << 1 | u32::from(full) << 4 | now;
+                }
+                other => panic!("{other:x?}"),
+            }
+            0
+        });
+        let driver = Driver::new(UartKind::Cadence, Region::map(0, 0x1000));
+        assert_eq!(chip.borrow().enabled, 0, "silent until somebody listens");
+        b"hello".iter().for_each(|&byte| driver.put(byte));
+        assert_eq!((chip.borrow().control, &chip.borrow().sent[..]), (0x114, &b"hello"[..]));
+        driver.listen();
+        assert_eq!((chip.borrow().enabled, chip.borrow().trigger), (cadence::RX, 1));
+        chip.borrow_mut().came.extend(b"ab");
+        chip.borrow_mut().latched = 1;
+        assert_eq!([driver.get(), driver.get(), driver.get()], [Some(b'a'), Some(b'b'), None]);
+        driver.end_interrupt();
+        assert_eq!(chip.borrow().latched, 0, "nothing raises the interrupt any more");
     }
 
     #[test]
