@@ -20,7 +20,10 @@ extern "C" fn hypervisor_main(image: u64, tree: u64) -> ! {
     layout::set_image_physical(image);
     smp::start(0);
     let fdt = take_tree(tree);
-    // Before anything that may fail, so that it is heard of.
+    // Before anything that may fail, so that it is heard of, and the machine can be restarted.
+    if machine::has_firmware(&fdt) {
+        smp::has_firmware();
+    }
     if let Some((_, kind, registers)) = machine::console(&fdt) {
         console::start(kind, registers);
     }
@@ -94,9 +97,6 @@ fn start_interrupts(machine: &Machine) {
         maintenance: machine.gic.maintenance,
         uart,
     });
-    if machine.firmware {
-        smp::has_firmware();
-    }
     run::start_cpu(stage2::address_bits()).expect("interrupt interface of the first CPU");
     if let Some(interrupt) = uart {
         gic::enable(interrupt, true);

@@ -234,8 +234,6 @@ pub struct Machine {
     pub gic: Gic,
     /// CPUs, in the tree's order.
     pub cpus: Vec<Cpu>,
-    /// Whether there is firmware that answers PSCI's SMCs.
-    pub firmware: bool,
     /// Timer interrupts: secure, non-secure physical, virtual, EL2's.
     pub timer: [u32; 4],
     /// Path of the timer's node.
@@ -266,7 +264,6 @@ impl Machine {
         Ok(Machine {
             gic: gic(host, controller)?,
             cpus: cpus(tree),
-            firmware: calls_by_hvc(tree) == Some(false),
             timer: interrupts_of_timer(host, timer, controller)?,
             timer_path: host.path(timer),
             timer_frequency: host.cell(timer, "clock-frequency").filter(|&frequency| frequency != 0),
@@ -340,6 +337,11 @@ fn interrupts_of_timer(host: &Tree, node: NodeId, gic: NodeId) -> Result<[u32; 4
         return Err("the timer lacks interrupts".into());
     };
     Ok([secure, physical, virtual_one, own])
+}
+
+/// Returns whether there is firmware that is called by SMC. Needs no heap.
+pub fn has_firmware(tree: &Fdt<'_>) -> bool {
+    calls_by_hvc(tree) == Some(false)
 }
 
 /// Returns whether PSCI, if it is there, is called by HVC.
