@@ -245,9 +245,10 @@ pub fn with_vgic<R>(
 /// Runs a vCPU until others have their turn.
 fn turn(entity: &Entity, state: &mut Guard<'_, State>) -> Then {
     // Its list registers are empty, and what is active has to be in one when the guest ends it: even if nothing is new.
-    entity.vcpu().news.store(true, SeqCst);
+    let vcpu = entity.vcpu();
+    vcpu.news.store(true, SeqCst);
     loop {
-        if entity.vcpu().news.load(Relaxed) {
+        if vcpu.news.load(Relaxed) {
             flush(entity, state);
         }
         let exit = arch::vcpu::enter(&mut state.context);
@@ -358,7 +359,7 @@ fn stage2_abort(caller: &mut Caller<'_>, abort: Abort) -> Then {
     if let Some(access) = abort.access.filter(|_| !abort.walk) {
         let size = u64::from(access.size);
         let inside = |start: u64, length: u64| {
-            address.checked_sub(start).filter(|&offset| offset.is_multiple_of(size) && offset + size <= length)
+            address.checked_sub(start).filter(|&offset| offset & (size - 1) == 0 && offset + size <= length)
         };
         let value = || access.truncate(caller.state.context.get(access.register.into()));
         let written = if abort.write { Some(value()) } else { None };
