@@ -9,7 +9,7 @@ use alloc::collections::VecDeque;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU8, Ordering::*};
 
-use crate::arch::{Lock, mmio::Region, timer};
+use crate::arch::{Lock, Once, mmio::Region, timer};
 use crate::machine::UartKind;
 use crate::machine::options::{Level, Threshold};
 use input::{CTRL_A, Focus, Meaning, Switch};
@@ -23,18 +23,15 @@ pub const RING: usize = 16 << 10;
 const TYPED: usize = 256;
 
 struct Console {
-    driver: Option<Driver>,
     ring: Ring<RING>,
     typed: VecDeque<u8>,
     switch: Switch,
 }
 
-static CONSOLE: Lock<Console> = Lock::new(Console {
-    driver: None,
-    ring: Ring::new(),
-    typed: VecDeque::new(),
-    switch: Switch::new(Some(CTRL_A), Focus::Dom0),
-});
+/// The UART. Who uses it holds the lock below, but for the last words of a CPU that died with it.
+static DRIVER: Once<Driver> = Once::new();
+static CONSOLE: Lock<Console> =
+    Lock::new(Console { ring: Ring::new(), typed: VecDeque::new(), switch: Switch::new(Some(CTRL_A), Focus::Dom0) });
 static DYING: AtomicBool = AtomicBool::new(false);
 static LIMIT: Lock<Limit> = Lock::new(Limit::new());
 
@@ -47,7 +44,7 @@ const GUEST: usize = 1;
 /// Takes the UART with registers at this address, of this size.
 pub fn start(kind: UartKind, (address, size): (u64, u64)) {
     let registers = Region::map(address, size.clamp(0x100, 0x1000));
-    CONSOLE.lock().driver = Some(Driver::new(kind, registers));
+    DRIVER.set(Driver::new(kind, registers));
     // What was said before there was a UART.
     replay();
 }
@@ -89,7 +86,7 @@ fn is_said(which: usize, level: Level, limit: &Lock<Limit>) -> bool {
 pub fn listen(switch: Switch) {
     let mut console = CONSOLE.lock();
     console.switch = switch;
-    if let Some(driver) = &console.driver {
+    if let Some(driver) = DRIVER.get() {
         driver.listen();
     }
     drop(console);
@@ -120,8 +117,8 @@ pub enum Input {
 /// Takes a byte from the UART, if one came in.
 pub fn next_input() -> Option<Input> {
     let mut console = CONSOLE.lock();
-    let Console { driver, switch, typed, .. } = &mut *console;
-    let byte = driver.as_ref()?.get()?;
+    let Console { switch, typed, .. } = &mut *console;
+    let byte = DRIVER.get()?.get()?;
     let character = switch.character();
     match switch.take(byte) {
         Meaning::Held => Some(Input::Nothing),
@@ -142,7 +139,8 @@ pub fn next_input() -> Option<Input> {
 
 /// Tells the UART that its interrupt was seen to.
 pub fn end_interrupt() {
-    if let Some(driver) = &CONSOLE.lock().driver {
+    let _console = CONSOLE.lock();
+    if let Some(driver) = DRIVER.get() {
         driver.end_interrupt();
     }
 }
@@ -186,39 +184,51 @@ pub fn replay() {
 
 /// Writes Dom0's bytes to the UART as they are.
 pub fn write_guest(bytes: &[u8]) {
-    let console = CONSOLE.lock();
-    if let Some(driver) = &console.driver {
-        for &byte in bytes {
-            if byte == b'\n' {
-                driver.put(b'\r');
-            }
-            driver.put(byte);
+    let _console = CONSOLE.lock();
+    send(bytes);
+}
+
+/// Writes to the UART.
+fn send(bytes: &[u8]) {
+    let Some(driver) = DRIVER.get() else { return };
+    for &byte in bytes {
+        if byte == b'\n' {
+            driver.put(b'\r');
         }
+        driver.put(byte);
     }
 }
 
 impl Write for Console {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
-            if byte == b'\n' {
-                self.driver.iter().for_each(|driver| driver.put(b'\r'));
-            }
-            self.driver.iter().for_each(|driver| driver.put(byte));
-            self.ring.push(byte);
-        }
+        send(text.as_bytes());
+        text.bytes().for_each(|byte| self.ring.push(byte));
+        Ok(())
+    }
+}
+
+/// The UART alone.
+struct Bare;
+
+impl Write for Bare {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        send(text.as_bytes());
         Ok(())
     }
 }
 
 /// Writes a line to log and UART.
 pub fn line(text: fmt::Arguments<'_>) {
-    // A panic while the lock is held must still be heard.
     let mut console = if DYING.load(Relaxed) {
         let mut patience = 1_000_000;
         loop {
             match CONSOLE.try_lock() {
                 Some(console) => break console,
-                None if patience == 0 => return,
+                // The CPU that died has it, and must still be heard.
+                None if patience == 0 => {
+                    let _ = Bare.write_fmt(format_args!("(EL2) {text}\n"));
+                    return;
+                }
                 None => patience -= 1,
             }
         }

@@ -1,4 +1,6 @@
-//! The UARTs that are driven: Arm's PL011 (DDI 0183), Cadence's (Xilinx UG1085, chapter 21), and the 8250 family. Set up by the firmware; waited for, byte by byte.
+//! The UARTs that are driven: Arm's PL011 (DDI 0183), Cadence's (Xilinx UG1085, chapter 21), and the 8250 family.
+//!
+//! Their speed is the firmware's. They are waited for, byte by byte.
 
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
