@@ -56,7 +56,7 @@ pub fn memory(tree: &Fdt<'_>, tree_address: u64) -> Result<Memory, Full> {
             node.reg().try_for_each(|(start, size)| memory.usable.add(start, start.saturating_add(size)))?;
         }
     }
-    for (_, start, size) in module_nodes(tree) {
+    for (start, size) in module_nodes(tree).map(|(_, start, size)| (start, size)).chain(ramdisk(tree)) {
         memory.boot.add(page(start), page_up(start, size))?;
     }
     memory.boot.add(page(tree_address), page_up(tree_address, tree.as_bytes().len() as u64))?;
@@ -96,6 +96,14 @@ fn module_nodes<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = (Node<'a>, u64, u64)
         let (start, size) = fdt::Reg::new(reg, inherited.0, inherited.1).next()?;
         Some((node, start, size))
     })
+}
+
+/// Returns the first address and the size of the RAM disk as loaders name it that know no modules.
+fn ramdisk(tree: &Fdt<'_>) -> Option<(u64, u64)> {
+    let chosen = tree.find("/chosen")?;
+    let number = |name| chosen.property(name).and_then(|value| value.as_u64());
+    let (start, end) = (number("linux,initrd-start")?, number("linux,initrd-end")?);
+    Some((start, end.checked_sub(start)?))
 }
 
 fn page(address: u64) -> u64 {
@@ -445,16 +453,12 @@ fn known_modules<'a>(tree: &Fdt<'a>) -> impl Iterator<Item = (Node<'a>, ModuleKi
 }
 
 fn modules(tree: &Fdt<'_>) -> Vec<Module> {
-    let Some(chosen) = tree.find("/chosen") else { return Vec::new() };
     let text = |node: Node<'_>| node.property("bootargs")?.as_str().map(ToString::to_string);
     let module = |(node, kind, start, size)| Module { kind, start, size, arguments: text(node) };
     let mut found: Vec<Module> = known_modules(tree).map(module).collect();
     if !found.iter().any(|module| module.kind == ModuleKind::Ramdisk) {
-        let number = |name| chosen.property(name).and_then(|value| value.as_u64());
-        if let (Some(start), Some(end)) = (number("linux,initrd-start"), number("linux,initrd-end")) {
-            let size = end.saturating_sub(start);
-            found.push(Module { kind: ModuleKind::Ramdisk, start, size, arguments: None });
-        }
+        let plain = |(start, size)| Module { kind: ModuleKind::Ramdisk, start, size, arguments: None };
+        found.extend(ramdisk(tree).map(plain));
     }
     found
 }
@@ -518,6 +522,9 @@ mod tests {
             tree.set_cells(chosen, "#address-cells", &[2]);
             tree.set_cells(chosen, "#size-cells", &[2]);
             tree.set_reg(kernel, &[(0x4a00_0000, 0x1800)]);
+            // A RAM disk as U-Boot names it.
+            tree.set_cells(chosen, "linux,initrd-start", &[0x4f80_0000]);
+            tree.set_cells(chosen, "linux,initrd-end", &[0x4f80_0123]);
         }))
         .unwrap();
         for (address, size) in [(0x4800_0000, 0x1000), (0x4a00_0000, 0x2000), (0x4f00_0000, 0x100_0000)] {
@@ -528,7 +535,10 @@ mod tests {
         let memory = memory(&fdt, 0x4800_0000).unwrap();
         assert!(!memory.usable.contains(0x4a00_0000, 0x4a00_1000));
         let pieces = memory.to_map(&fdt, 0x4800_0000).unwrap();
-        assert_eq!(pieces.as_slice(), [(0x4000_0000, 0x4800_0000), (0x4800_1000, 0x4f00_0000)]);
+        let all = [(0x4000_0000, 0x4800_0000), (0x4800_1000, 0x4f00_0000), (0x4f80_0000, 0x4f80_1000)];
+        assert_eq!(pieces.as_slice(), all);
+        let disk = modules(&fdt).into_iter().find(|module| module.kind == ModuleKind::Ramdisk).unwrap();
+        assert_eq!((disk.start, disk.size), (0x4f80_0000, 0x123));
     }
 
     #[test]
