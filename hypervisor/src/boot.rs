@@ -30,12 +30,12 @@ extern "C" fn hypervisor_main(image: u64, tree: u64) -> ! {
     let memory = take_memory(&fdt, tree);
     let host = Tree::from_fdt(&fdt);
     let machine = Machine::read(&fdt, &host).expect("this machine is not understood");
+    domain::start(machine.options.no_reboot);
     console::set_levels(machine.options.level, machine.options.guest_level);
     machine.timer_frequency.into_iter().for_each(timer::set_frequency);
     say_hello(&machine);
     start_interrupts(&machine);
     start_other_cpus(&machine);
-    domain::start(machine.options.no_reboot);
     xen_version::start(xen_version::Told { version: machine.options.version, arguments: machine.arguments.clone() });
     let dom0 = domain::build::dom0(&machine, &host, &memory).expect("Domain 0 cannot be built");
     give_back(&memory);
@@ -143,7 +143,8 @@ fn start_other_cpus(machine: &Machine) {
 /// Frees what only the boot needed and Dom0 did not get.
 fn give_back(memory: &machine::Memory) {
     for &(start, end) in memory.boot.as_slice() {
-        for frame in start / 4096..end / 4096 {
+        // The first frame of all is never free.
+        for frame in (start / 4096).max(1)..end / 4096 {
             let frame = hypervisor::memory::Mfn(frame);
             if frames::is_memory(frame) && frames::owner_of(frame).is_none() {
                 frames::free(frame, 0);

@@ -71,7 +71,9 @@ pub fn start(number: usize) {
 /// Leaves out the CPU that calls, which cannot be used: it is switched off, or else sleeps for good.
 pub fn leave_out() -> ! {
     UNFIT.fetch_add(1, Release);
-    firmware([0x8400_0002, 0, 0, 0]);
+    if FIRMWARE.load(Relaxed) {
+        firmware([0x8400_0002, 0, 0, 0]);
+    }
     super::stop()
 }
 

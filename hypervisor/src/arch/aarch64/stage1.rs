@@ -165,11 +165,12 @@ pub fn start_secondary() {
 /// Maps a device's registers and returns where.
 pub fn map_device(physical: u64, size: u64) -> u64 {
     let first = physical & !4095;
-    let length = (physical + size).next_multiple_of(4096) - first;
+    let end = physical.checked_add(size).and_then(|end| end.checked_next_multiple_of(4096));
+    let length = end.expect("registers end beyond all addresses") - first;
     let mut tables = TABLES_STATE.lock();
     // The same place inside 2 MiB, so that blocks can be used.
     let address = tables.device.next_multiple_of(2 << 20) + first % (2 << 20);
-    assert!(address + length <= DEVICES_END, "no room for registers at {physical:#x}");
+    assert!(address <= DEVICES_END && length <= DEVICES_END - address, "no room for registers at {physical:#x}");
     tables.device = address + length;
     tables.map(address, first, length, Kind::Device);
     address + physical % 4096
