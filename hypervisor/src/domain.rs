@@ -222,7 +222,7 @@ impl Domain {
             self.inject(vcpu, self.interrupts.events);
         }
         // A vCPU that polls or blocks looks again.
-        schedule::wake(self, vcpu);
+        schedule::notify(self, vcpu);
     }
 
     /// Lets vCPUs that poll look again: a port is pending that was not. They find out themselves whether it is one of theirs.

@@ -132,7 +132,7 @@ impl Board for Machine {
 pub fn enlist(domain: &Arc<Domain>, index: usize) {
     let all = 1 + MEMBERS.iter().map(|members| members.lock().len()).sum::<usize>();
     QUEUE.lock().make_room(all);
-    for members in &MEMBERS[..smp::count()] {
+    for members in &MEMBERS {
         let mut members = members.lock();
         let more = all - members.len();
         members.reserve(more);
@@ -274,7 +274,20 @@ pub fn fire_timers() {
             }
             POLL => entity.domain.notify([entity.index]),
             watchdog if WATCHDOGS.contains(&watchdog) => entity.domain.stop(ShutdownReason::Watchdog.number()),
-            _ => entity.domain.set_line(entity.index, interrupts.physical_timer, true),
+            _ => {
+                let mut vgic = entity.domain.vgic.lock();
+                let on = entity.vcpu().on.load(SeqCst);
+                if on == NOWHERE || on == arch::cpu() {
+                    let concerned = vgic.set_line(entity.index, interrupts.physical_timer, true);
+                    drop(vgic);
+                    entity.domain.notify(concerned);
+                } else {
+                    // Its guest may just have changed it: whoever has it now sees to it, between two instructions of that guest.
+                    drop(vgic);
+                    let _ = entity.vcpu().deadlines[which].compare_exchange(NEVER, now, SeqCst, SeqCst);
+                    set_timer_of(entity.vcpu());
+                }
+            }
         }
     }
     set_timer();
