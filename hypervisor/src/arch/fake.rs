@@ -349,7 +349,7 @@ pub mod stage2 {
 #[cfg(test)]
 mod stage1;
 
-/// Timers: time stands still, but for the CPUs of a board.
+/// Timers: time stands still unless a test lets it pass, but for the CPUs of a board.
 pub mod timer {
     use super::board;
     use core::sync::atomic::{AtomicU64, Ordering::SeqCst};

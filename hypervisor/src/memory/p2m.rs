@@ -174,7 +174,7 @@ impl P2m {
         self.change(gfn, count, None)
     }
 
-    /// Returns what a frame means, and how many frames from there on (at least 1) do so in a row in the same block.
+    /// Returns what a frame means.
     pub fn get(&self, gfn: Gfn) -> Option<(Mfn, Kind)> {
         if !self.is_valid(gfn) {
             return None;

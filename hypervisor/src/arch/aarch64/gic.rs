@@ -144,8 +144,8 @@ fn reset_word_at(region: Region, offset: u64, word: u64, group: u32) {
 pub fn start_cpu(private: &[u32], timer: u32) -> Result<(), &'static str> {
     either!(start_cpu())?;
     probe_levels(timer);
-    enable_private(KICK, true);
-    private.iter().for_each(|&interrupt| enable_private(interrupt, true));
+    enable(KICK, true);
+    private.iter().for_each(|&interrupt| enable(interrupt, true));
     Ok(())
 }
 
@@ -216,12 +216,7 @@ fn reads(register: u64, interrupt: u32) -> bool {
     region.read32(offset + register + u64::from(interrupt / 32) * 4) >> (interrupt % 32) & 1 != 0
 }
 
-/// Enables or disables an SGI or PPI of the CPU that calls.
-pub fn enable_private(interrupt: u32, enabled: bool) {
-    enable(interrupt, enabled);
-}
-
-/// Enables or disables an SPI.
+/// Enables or disables an interrupt; an SGI or PPI is the own one of the CPU that calls.
 pub fn enable(interrupt: u32, enabled: bool) {
     bit(if enabled { distributor::ISENABLER } else { distributor::ICENABLER }, interrupt);
 }

@@ -157,6 +157,8 @@ pub struct Saved {
     pub time_offset: u64,
     /// Whether an SError waits for it.
     pub system_error: bool,
+    /// VDISR_EL2: an SError that the guest put off.
+    deferred_error: u64,
 }
 
 unsafe extern "C" {
@@ -171,7 +173,17 @@ impl Saved {
         let registers = Registers { sctlr: SCTLR_RESET, ..Registers::default() };
         let interface = InterruptInterface::default();
         let debug = Debug::default();
-        Saved { registers, vectors: Vectors([0; 66]), debug, interface, mpidr, vttbr, time_offset, system_error: false }
+        Saved {
+            registers,
+            vectors: Vectors([0; 66]),
+            debug,
+            interface,
+            mpidr,
+            vttbr,
+            time_offset,
+            system_error: false,
+            deferred_error: 0,
+        }
     }
 
     /// Makes this CPU the vCPU's.
@@ -182,9 +194,9 @@ impl Saved {
         write!("cntvoff_el2", self.time_offset);
         write!("hcr_el2", HCR_GUEST | if self.system_error { hcr::VSE } else { 0 });
         if read!("id_aa64pfr0_el1") >> 28 & 15 != 0 {
-            // VSESR_EL2 and VDISR_EL2: an SError says nothing of what it was, and none was put off by another guest.
+            // VSESR_EL2 and VDISR_EL2: an SError says nothing of what it was; one that was put off is the guest's own.
             write!("s3_4_c5_c2_3", 0);
-            write!("s3_4_c12_c1_1", 0);
+            write!("s3_4_c12_c1_1", self.deferred_error);
         }
         write!("cptr_el2", CPTR_GUEST);
         write!("mdcr_el2", MDCR_GUEST);
@@ -215,6 +227,9 @@ impl Saved {
         instruction!("dsb sy");
         self.registers.save();
         self.system_error = is_system_error_pending();
+        if read!("id_aa64pfr0_el1") >> 28 & 15 != 0 {
+            self.deferred_error = read!("s3_4_c12_c1_1");
+        }
         write!("cntv_ctl_el0", 0);
         self.interface = gic::save_interface();
         // SAFETY: as above; there is room for 32 registers of 16 bytes and two of 8.

@@ -141,14 +141,13 @@ impl Vgic {
         let others = value >> 40 & 1 != 0;
         let cluster = (value >> 48 & 0xff) << 32 | (value >> 32 & 0xff) << 16 | (value >> 16 & 0xff) << 8;
         let first = (value >> 44 & 15) * 16;
-        let found = self.send(sgi_of(value), own, Some(group1), |vcpu, affinity| {
+        self.send(sgi_of(value), own, Some(group1), |vcpu, affinity| {
             if others {
                 return vcpu != own;
             }
             let bit = (affinity & 0xff).checked_sub(first).filter(|&bit| bit < 16);
             affinity & !0xff == cluster && bit.is_some_and(|bit| value >> bit & 1 != 0)
-        });
-        found.into_iter().collect()
+        })
     }
 }
 
