@@ -192,6 +192,105 @@ fn damage_is_told() {
     damage(512, "no GPT header");
 }
 
+/// Makes a copy of an image with single bits turned over.
+fn damaged(path: &Path, places: &[u64]) -> PathBuf {
+    let copy = path.with_extension("damaged");
+    fs::copy(path, &copy).unwrap();
+    let file = File::options().write(true).open(&copy).unwrap();
+    for &at in places {
+        let mut byte = [0];
+        reader(&copy)(at, &mut byte).unwrap();
+        file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
+    copy
+}
+
+/// Reads what can be read, and what is told of it.
+fn salvaged(path: &Path) -> (Result<Option<Table>, TableError>, Vec<String>) {
+    let mut told = Vec::new();
+    let read =
+        table::read_damaged(&mut reader(path), fs::metadata(path).unwrap().len(), &mut |damage| told.push(damage));
+    (read, told)
+}
+
+#[test]
+fn a_damaged_gpt_is_read_from_its_backup() {
+    let folder = TempDir::new().unwrap();
+    let script = "label: gpt\nstart=2048, size=4096, name=boot\nstart=8192, size=4096, name=root\n";
+    let Some(path) = image(&folder, 16 * MIB, script) else { return };
+    let whole = table(&path);
+    assert_eq!(salvaged(&path).1, Vec::<String>::new());
+    let last = 16 * MIB - 512;
+    for (places, reason) in [
+        (&[512 + 40][..], "header does not match"),
+        (&[1024 + 40], "entries do not match"),
+        (&[512], "no GPT header"),
+        (&[512 + 8, 512 + 32, 1024, 1024 + 129], "header does not match"),
+    ] {
+        let copy = damaged(&path, places);
+        let (read, told) = salvaged(&copy);
+        let read = read.unwrap().unwrap();
+        let same = |one: &Table| -> Vec<_> {
+            one.partitions.iter().map(|p| (p.number, p.range.clone(), p.name.clone(), p.guid)).collect()
+        };
+        assert_eq!((same(&read), read.end_bytes, read.scheme), (same(&whole), whole.end_bytes, whole.scheme));
+        assert!(told.len() == 1 && told[0].contains("its backup") && told[0].contains(reason), "{told:?}");
+        // Who made such tables sees the same in what is left.
+        if let Some(text) = tool("sgdisk", &["-p", copy.to_str().unwrap()], "") {
+            assert!(text.contains("8192") && text.contains("12287") && text.contains("root"), "{text}");
+        }
+    }
+    // A backup that is damaged, too, or says that it is somewhere else, is none.
+    for places in [&[512, last][..], &[512, last + 40], &[512 + 40, last - 32 * 512]] {
+        let (read, told) = salvaged(&damaged(&path, places));
+        let error = read.unwrap_err().to_string();
+        assert!(error.contains("no backup") && told.is_empty(), "{error} {told:?}");
+    }
+    // On a larger disk it is where the primary header says, if only the entries are damaged.
+    let copy = damaged(&path, &[1024 + 40]);
+    File::options().write(true).open(&copy).unwrap().set_len(32 * MIB).unwrap();
+    assert_eq!(ranges(&salvaged(&copy).0.unwrap().unwrap()), ranges(&whole));
+}
+
+#[test]
+fn partitions_before_a_bad_link_are_read() {
+    let folder = TempDir::new().unwrap();
+    let script = "label: dos\nstart=2048, size=2048, type=c\nstart=4096, size=20480, type=5\n\
+        start=6144, size=2048, type=83\nstart=10240, size=2048, type=83\nstart=14336, size=2048, type=83\n";
+    let Some(path) = image(&folder, 16 * MIB, script) else { return };
+    let whole = table(&path);
+    assert_eq!(whole.partitions.iter().map(|p| p.number).collect::<Vec<_>>(), [1, 2, 5, 6, 7]);
+    let links: Vec<u64> = whole.partitions[3..].iter().map(|p| p.range.start / 512).collect();
+    // The table of the third, the link to it, which then leads past the end, and a chain that is a ring.
+    let second = (4096 + u64::from(u32_at(&path, 4096 * 512 + 446 + 16 + 8))) * 512;
+    let third = (4096 + u64::from(u32_at(&path, second + 446 + 16 + 8))) * 512;
+    assert!(second / 512 < links[0] && third / 512 < links[1]);
+    for (place, numbers, reason) in [
+        (third + 510, &[1, 2, 5, 6][..], "logical partition 7 has no table"),
+        (second + 446 + 16 + 8 + 3, &[1, 2, 5, 6], "past the end"),
+        (second + 510, &[1, 2, 5], "logical partition 6 has no table"),
+    ] {
+        let copy = damaged(&path, &[place]);
+        assert!(table::read(&mut reader(&copy), 16 * MIB).is_err());
+        let (read, told) = salvaged(&copy);
+        let found: Vec<u32> = read.unwrap().unwrap().partitions.iter().map(|p| p.number).collect();
+        assert_eq!(found, numbers);
+        assert!(told.len() == 1 && told[0].contains(reason), "{told:?}");
+    }
+    let copy = damaged(&path, &[]);
+    let file = File::options().write(true).open(&copy).unwrap();
+    file.write_all_at(&((second / 512 - 4096) as u32).to_le_bytes(), second + 446 + 16 + 8).unwrap();
+    let (read, told) = salvaged(&copy);
+    assert!(read.unwrap().unwrap().partitions.len() > 3);
+    assert!(told.len() == 1 && told[0].contains("does not end"), "{told:?}");
+}
+
+fn u32_at(path: &Path, at: u64) -> u32 {
+    let mut bytes = [0; 4];
+    reader(path)(at, &mut bytes).unwrap();
+    u32::from_le_bytes(bytes)
+}
+
 #[test]
 fn file_systems_are_recognised() {
     let folder = TempDir::new().unwrap();
@@ -299,6 +398,7 @@ proptest! {
         if let Ok(Some(table)) = table::read(&mut disk, 1 << 40) {
             let _ = grow(&mut disk, &table, device);
         }
+        let _ = table::read_damaged(&mut disk, 1 << 40, &mut |_| {});
         let _ = signature::identify(&mut disk, device);
     }
 
@@ -336,5 +436,6 @@ proptest! {
         if let Ok(Some(table)) = table::read(&mut disk, 64 << 10) {
             let _ = grow(&mut disk, &table, device);
         }
+        let _ = table::read_damaged(&mut disk, 64 << 10, &mut |_| {});
     }
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use imagegen::volume::Kind as NodeKind;
 
 use super::Global;
-use super::look::ADDRESSES;
+use super::look::{ADDRESSES, Words};
 use crate::error::{Error, Kind, Result};
 use crate::look::{copy, fault};
 
@@ -20,10 +20,11 @@ pub struct Args {
 }
 
 /// Runs the command.
-pub fn run(_global: &Global, args: Args) -> Result<ExitCode> {
+pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
+    let mut words = Words::new(global);
     let mut out = std::io::stdout().lock();
     for text in &args.addresses {
-        let place = super::look::file(text, true)?;
+        let place = super::look::file(text, true, &mut words)?;
         let address = place.address();
         let node = place.volume.node(place.id).map_err(|error| fault(&address, error))?;
         let NodeKind::File(content) = node.kind else {
@@ -33,5 +34,5 @@ pub fn run(_global: &Global, args: Args) -> Result<ExitCode> {
             break;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(words.verdict())
 }

@@ -41,7 +41,7 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let mut words = Words::new(global);
     for text in &args.addresses {
         // As with the host's cp: -r takes links for what they are.
-        let place = super::look::file(text, !args.recursive)?;
+        let place = super::look::file(text, !args.recursive, &mut words)?;
         let mut tell = |word| match word {
             Word::LeftOut(text) => words.warn(&text),
             Word::Failed(error) => words.fail(&error),

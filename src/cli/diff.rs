@@ -61,4 +61,8 @@ impl Watch for Teller<'_> {
     fn unreadable(&mut self, text: String) {
         self.words.complain(&text);
     }
+
+    fn damaged(&mut self, text: &str) {
+        self.words.warn(text);
+    }
 }

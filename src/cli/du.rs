@@ -54,7 +54,7 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let json = args.json || global.message_format == MessageFormat::Json;
     let mut words = Words::new(global);
     for text in &args.addresses {
-        let place = super::look::file(text, false)?;
+        let place = super::look::file(text, false, &mut words)?;
         let mut visit = |used: &Used| {
             let wanted = used.depth == 0 || !args.summarize && (used.is_directory || args.all);
             if !wanted {

@@ -22,12 +22,12 @@ can be an image itself: the address goes on behind it.
   sd.img:boot:/config.txt
   sd.img:2:/srv/guest.img:1:/etc/hostname";
 
-/// Finds a file or folder.
+/// Finds a file or folder; what is damaged on the way there is warned of.
 ///
 /// # Errors
 /// There is none, or the address is that of a whole disk.
-pub fn file(text: &OsStr, follow: bool) -> Result<FilePlace> {
-    match address::resolve(text, follow)? {
+pub fn file(text: &OsStr, follow: bool, words: &mut Words) -> Result<FilePlace> {
+    match address::resolve(text, follow, &mut |damage| words.warn(damage))? {
         Place::File(place) => Ok(place),
         Place::Disk(disk) => {
             let message = format!("{} is a disk with partitions: say which, and a path", disk.name);

@@ -60,7 +60,7 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let detailed = args.long || args.xattrs;
     let mut words = Words::new(global);
     for (number, text) in args.addresses.iter().enumerate() {
-        match address::resolve(text, !detailed && !args.directory)? {
+        match address::resolve(text, !detailed && !args.directory, &mut |damage| words.warn(damage))? {
             Place::Disk(disk) => disk_lines(&disk, json, &mut words)?,
             Place::Data { name, source } => {
                 let size = source.size_bytes();

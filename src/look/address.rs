@@ -17,17 +17,22 @@ use crate::error::{Error, Kind, Result};
 /// How many images may be inside each other.
 const DEPTH_MAX: usize = 8;
 
-/// Finds where an address leads. A symbolic link in last place is followed if `follow` says so.
+/// Finds where an address leads. A symbolic link in last place is followed if `follow` says so. What is damaged on the
+/// way there, and can be read all the same, is told.
 ///
 /// # Errors
 /// There is no such image, partition or path; or the image is damaged.
-pub fn resolve(text: &OsStr, follow: bool) -> Result<Place> {
+pub fn resolve(text: &OsStr, follow: bool, tell: &mut dyn FnMut(&str)) -> Result<Place> {
     let (path, rest) = host_part(text)?;
     let mut rest = rest.to_vec();
     let mut name = path.display().to_string();
     let mut source = host_file(&path)?;
     for _ in 0..DEPTH_MAX {
-        match identify(&name, &source)? {
+        let thing = identify(&name, &source)?;
+        if let Thing::Disk(disk) = &thing {
+            disk.damages.iter().for_each(|damage| tell(damage));
+        }
+        match thing {
             Thing::Data(source) if rest.is_empty() => return Ok(Place::Data { name, source }),
             Thing::Data(_) => {
                 let message = format!("{name} is no disk, file system or archive that is known here");

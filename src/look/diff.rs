@@ -136,6 +136,8 @@ pub trait Watch {
     fn differs(&mut self, difference: Difference) -> Result<()>;
     /// Takes a word about something that cannot be read, and so not be compared.
     fn unreadable(&mut self, text: String);
+    /// Takes a word about something that is damaged, and could be read all the same.
+    fn damaged(&mut self, text: &str);
 }
 
 /// Compares what two addresses name; says whether they are the same.
@@ -146,7 +148,8 @@ pub trait Watch {
 /// One of them is not there, or cannot be read.
 pub fn diff(a: &OsStr, b: &OsStr, watch: &mut dyn Watch) -> Result<bool> {
     let mut differ = Differ { watch, count: 0 };
-    let same = match (side(a)?, side(b)?) {
+    let sides = (side(a, differ.watch)?, side(b, differ.watch)?);
+    let same = match sides {
         (Input::Files(a), Input::Files(b)) => differ.trees("", &a, &b),
         (Input::Bytes(a), Input::Bytes(b)) => differ.sources("", &a, &b, 0),
         (Input::Bytes(source), Input::Files(files)) => {
@@ -170,7 +173,7 @@ enum Input {
     Files(FilePlace),
 }
 
-fn side(text: &OsStr) -> Result<Input> {
+fn side(text: &OsStr, watch: &mut dyn Watch) -> Result<Input> {
     let path = Path::new(text);
     if path.is_dir() {
         let volume = host_folder(path)?;
@@ -180,7 +183,7 @@ fn side(text: &OsStr) -> Result<Input> {
     if path.is_file() {
         return Ok(Input::Bytes(super::open::host_file(path)?));
     }
-    Ok(match address::resolve(text, true)? {
+    Ok(match address::resolve(text, true, &mut |damage| watch.damaged(damage))? {
         Place::Disk(disk) => Input::Bytes(disk.source),
         Place::Data { source, .. } => Input::Bytes(source),
         Place::File(place) if place.id == place.volume.root() => Input::Bytes(place.source),
@@ -248,6 +251,7 @@ impl Differ<'_> {
                 return if packed { self.report(address, what) } else { Ok(()) };
             }
             (Thing::Disk(a), Thing::Disk(b)) => {
+                a.damages.iter().chain(&b.damages).for_each(|damage| self.watch.damaged(damage));
                 self.disks(address, &a, &b, depth)?;
                 (a.table.sector_bytes, "sector")
             }

@@ -54,6 +54,8 @@ pub struct Disk {
     pub name: String,
     /// Its table.
     pub table: Table,
+    /// What of it is damaged, though it could be read.
+    pub damages: Vec<String>,
     /// Its bytes.
     pub source: Arc<dyn Source>,
 }
@@ -233,9 +235,11 @@ fn plain(name: &str, source: &Arc<dyn Source>, head: &[u8]) -> Result<Thing> {
         read(&mut tree, &file, &ReadOptions::default()).map_err(|error| archive_fault(name, error))?;
         return Ok(Thing::Volume(Arc::new(Archive::new(format, tree)), source.clone()));
     }
-    let table = table::read(&mut |at, buffer| source.read_at(at, buffer), source.size_bytes());
+    let mut damages = Vec::new();
+    let mut tell = |damage| damages.push(format!("{name}: {damage}"));
+    let table = table::read_damaged(&mut |at, buffer| source.read_at(at, buffer), source.size_bytes(), &mut tell);
     if let Ok(Some(table)) = table {
-        return Ok(Thing::Disk(Disk { name: name.into(), table, source: source.clone() }));
+        return Ok(Thing::Disk(Disk { name: name.into(), table, damages, source: source.clone() }));
     }
     if let Some(volume) = file_system(name, source)? {
         return Ok(Thing::Volume(volume, source.clone()));

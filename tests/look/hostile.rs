@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, symlink};
+use std::path::Path;
 use std::process::Command;
 
+use imagegen::disk::Scheme;
 use imagegen::ext::Version;
 use imagegen::tree::Kind;
 
@@ -145,6 +147,52 @@ fn damage_is_named_and_the_rest_is_shown() {
     let tar = fs::read(images.path("a.tar")).unwrap();
     fs::write(images.path("a.tar"), &tar[..700]).unwrap();
     assert!(images.bad(4, &["ls", "a.tar"]).contains("a.tar: "));
+}
+
+#[test]
+fn a_damaged_table_is_read_as_far_as_it_can_be() {
+    let images = Images::new();
+    let root = images.ext("root.img", &root(), Version::Ext4, "rootfs");
+    let disk = images.disk("sd.img", Scheme::Gpt, &[("system", "linux", &root)]);
+    let whole = images.good(&["ls", "sd.img"]);
+    let mut bytes = fs::read(&disk).unwrap();
+    fs::write(images.path("other.img"), &bytes).unwrap();
+    bytes[512 + 40] ^= 1;
+    fs::write(&disk, &bytes).unwrap();
+    let warning = "warning: sd.img: the primary partition table is damaged, so this is its backup: \
+        the GPT header does not match its checksum\n";
+    for (arguments, expected) in [
+        (&["ls", "sd.img"][..], whole.as_str()),
+        (&["cat", "sd.img:system:/etc/hostname"], "dom0\n"),
+        (&["cp", "sd.img:1:/etc/hostname", "copy"], ""),
+    ] {
+        assert_eq!(images.run(arguments), (0, expected.into(), warning.into()), "{arguments:?}");
+    }
+    let (code, out, err) = images.run(&["du", "-s", "sd.img:/"]);
+    assert_eq!((code, out.lines().count(), err.as_str()), (0, 1, warning), "{out}");
+    assert_eq!(fs::read(images.path("copy")).unwrap(), b"dom0\n");
+    let (code, out, err) = images.run(&["diff", "other.img", "sd.img"]);
+    assert!(code == 1 && out.starts_with("the whole: bytes: differ first at 552 "), "{out}");
+    assert!(err.starts_with("warning: the second: the primary partition table is damaged"), "{err}");
+    assert_eq!(images.run(&["-q", "cat", "sd.img:1:/etc/hostname"]), (0, "dom0\n".into(), String::new()));
+    // Without a backup it is no disk that could be looked into.
+    let end = bytes.len() - 512;
+    bytes[end] = 0;
+    fs::write(&disk, &bytes).unwrap();
+    assert!(images.bad(4, &["ls", "sd.img"]).contains("and there is no backup of it at the end"));
+    // Of logical partitions those before the bad link.
+    let boot = images.fat("boot.img", &boot(), "");
+    let parts: [(&str, &str, &Path); 5] = ["a", "b", "c", "d", "e"].map(|name| (name, "fat", boot.as_path()));
+    let disk = images.disk("mbr.img", Scheme::Mbr, &parts);
+    let whole = images.good(&["ls", "mbr.img"]);
+    let mut bytes = fs::read(&disk).unwrap();
+    let last = whole.lines().last().unwrap().split_whitespace().nth(1).unwrap().parse::<usize>().unwrap();
+    let table = (0..last).step_by(512).rev().find(|at| bytes[at + 510..at + 512] == [0x55, 0xaa]).unwrap();
+    bytes[table + 510] = 0;
+    fs::write(&disk, &bytes).unwrap();
+    let (code, out, err) = images.run(&["ls", "mbr.img"]);
+    assert_eq!((code, out.lines().count() + 1), (0, whole.lines().count()), "{out}");
+    assert!(err.starts_with("warning: mbr.img: not all partitions are known: logical partition "), "{err}");
 }
 
 #[test]

@@ -16,6 +16,14 @@ const LOGICAL_MAX: usize = 256;
 /// The bytes of an MBR entry, and where the first one stands.
 pub(super) const MBR_ENTRY: (usize, usize) = (16, 446);
 
+/// The sizes that sectors can have.
+const SECTORS_BYTES: [u64; 2] = [512, 4096];
+/// What a GPT's header begins with.
+const MAGIC: &[u8; 8] = b"EFI PART";
+
+/// Who is told of damage.
+type Tell<'a> = &'a mut dyn FnMut(String);
+
 /// A partition table.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Table {
@@ -119,6 +127,24 @@ pub(super) fn corrupt<T>(message: impl Into<String>) -> Result<T, TableError> {
 /// # Errors
 /// The disk cannot be read, or what stands there is a table with mistakes.
 pub fn read(disk: &mut ReadAt<'_>, disk_bytes: u64) -> Result<Option<Table>, TableError> {
+    read_either(disk, disk_bytes, None)
+}
+
+/// Reads as much as can be made out of the partition table of a damaged disk, to look at and not to write by: of a GPT
+/// the backup, where the primary is damaged; of an MBR the partitions before a link that is bad. Damage is told.
+///
+/// # Errors
+/// The disk cannot be read, or nothing of its table can be made out.
+pub fn read_damaged(
+    disk: &mut ReadAt<'_>,
+    disk_bytes: u64,
+    tell: &mut dyn FnMut(String),
+) -> Result<Option<Table>, TableError> {
+    read_either(disk, disk_bytes, Some(tell))
+}
+
+/// Reads a table; with `tell`, a damaged one too.
+fn read_either(disk: &mut ReadAt<'_>, disk_bytes: u64, tell: Option<Tell<'_>>) -> Result<Option<Table>, TableError> {
     if disk_bytes < 512 {
         return Ok(None);
     }
@@ -127,21 +153,61 @@ pub fn read(disk: &mut ReadAt<'_>, disk_bytes: u64) -> Result<Option<Table>, Tab
     if first[510..] != [0x55, 0xaa] {
         return Ok(None);
     }
-    let protected = entries(&first).any(|entry| entry[4] == PROTECTIVE);
-    for sector_bytes in [512, 4096] {
+    // As the kernel does: without the protective entry, a GPT is only what is left of one.
+    if !entries(&first).any(|entry| entry[4] == PROTECTIVE) {
+        return mbr(disk, disk_bytes, &first, tell);
+    }
+    match (primary(disk, disk_bytes, &first), tell) {
+        (Err(TableError::Corrupt(reason)), Some(tell)) => {
+            let Some(table) = backup(disk, disk_bytes, &first)? else {
+                return corrupt(format!("{reason}; and there is no backup of it at the end"));
+            };
+            tell(format!("the primary partition table is damaged, so this is its backup: {reason}"));
+            Ok(Some(table))
+        }
+        (table, _) => table.map(Some),
+    }
+}
+
+/// Reads the GPT in the second sector, of whatever size sectors are.
+fn primary(disk: &mut ReadAt<'_>, disk_bytes: u64, first: &[u8; 512]) -> Result<Table, TableError> {
+    for sector_bytes in SECTORS_BYTES {
         let mut magic = [0; 8];
         if disk_bytes >= sector_bytes * 2 {
             disk(sector_bytes, &mut magic)?;
         }
-        // As the kernel does: without the protective entry, a GPT is only what is left of one.
-        if protected && magic == *b"EFI PART" {
-            return gpt(disk, disk_bytes, sector_bytes, &first).map(Some);
+        if magic == *MAGIC {
+            return gpt(disk, disk_bytes, (sector_bytes, 1), first);
         }
     }
-    if protected {
-        return corrupt("its MBR protects a GPT, but there is no GPT header");
+    corrupt("its MBR protects a GPT, but there is no GPT header")
+}
+
+/// Finds a GPT's backup: in the last sector, or, on a disk that became larger, where the primary header says, which is
+/// believed in nothing else.
+fn backup(disk: &mut ReadAt<'_>, disk_bytes: u64, first: &[u8; 512]) -> Result<Option<Table>, TableError> {
+    for sector_bytes in SECTORS_BYTES {
+        if disk_bytes < sector_bytes * 3 {
+            continue;
+        }
+        let last = disk_bytes / sector_bytes - 1;
+        let mut stated = [0; 8];
+        disk(sector_bytes + 32, &mut stated)?;
+        for lba in [last, u64::from_le_bytes(stated)] {
+            let mut magic = [0; 8];
+            if (2..=last).contains(&lba) {
+                disk(lba * sector_bytes, &mut magic)?;
+            }
+            if magic != *MAGIC {
+                continue;
+            }
+            match gpt(disk, disk_bytes, (sector_bytes, lba), first) {
+                Err(TableError::Corrupt(_)) => {}
+                table => return table.map(Some),
+            }
+        }
     }
-    mbr(disk, disk_bytes, &first)
+    Ok(None)
 }
 
 /// Returns the four entries of an MBR.
@@ -149,9 +215,15 @@ pub(super) fn entries(sector: &[u8; 512]) -> impl Iterator<Item = &[u8]> {
     sector[MBR_ENTRY.1..510].chunks_exact(MBR_ENTRY.0)
 }
 
-fn gpt(disk: &mut ReadAt<'_>, disk_bytes: u64, sector_bytes: u64, first: &[u8; 512]) -> Result<Table, TableError> {
+/// Reads the GPT whose header is in a sector of the disk, which is given with the size of sectors.
+fn gpt(
+    disk: &mut ReadAt<'_>,
+    disk_bytes: u64,
+    (sector_bytes, lba): (u64, u64),
+    first: &[u8; 512],
+) -> Result<Table, TableError> {
     let mut sector = vec![0; sector_bytes as usize];
-    disk(sector_bytes, &mut sector)?;
+    disk(lba * sector_bytes, &mut sector)?;
     let length = u32_at(&sector, 12) as usize;
     if !(92..=sector.len()).contains(&length) {
         return corrupt(format!("the GPT header says it has {length} bytes"));
@@ -160,6 +232,9 @@ fn gpt(disk: &mut ReadAt<'_>, disk_bytes: u64, sector_bytes: u64, first: &[u8; 5
     zeroed[16..20].fill(0);
     if crc32(&zeroed) != u32_at(&sector, 16) {
         return corrupt("the GPT header does not match its checksum");
+    }
+    if u64_at(&sector, 24) != lba {
+        return corrupt(format!("the GPT header in sector {lba} says that it is in sector {}", u64_at(&sector, 24)));
     }
     let (count, entry_bytes) = (u32_at(&sector, 80), u32_at(&sector, 84));
     let bytes = u64::from(count) * u64::from(entry_bytes);
@@ -210,14 +285,19 @@ fn gpt(disk: &mut ReadAt<'_>, disk_bytes: u64, sector_bytes: u64, first: &[u8; 5
         });
     }
     let end = partitions.iter().map(|partition| partition.range.end).max().unwrap_or(0);
-    let end_bytes = end.max(last + sector_bytes);
+    let end_bytes = end.max(last.max(lba * sector_bytes) + sector_bytes);
     let mirrored = entries(first).any(|entry| !matches!(entry[4], 0 | PROTECTIVE));
     let scheme = if mirrored { Scheme::Hybrid } else { Scheme::Gpt };
     let (gpt, signature) = (Some(Box::new(header)), u32_at(first, SIGNATURE as usize));
     Ok(Table { scheme, gpt, signature, sector_bytes, partitions, end_bytes })
 }
 
-fn mbr(disk: &mut ReadAt<'_>, disk_bytes: u64, first: &[u8; 512]) -> Result<Option<Table>, TableError> {
+fn mbr(
+    disk: &mut ReadAt<'_>,
+    disk_bytes: u64,
+    first: &[u8; 512],
+    tell: Option<Tell<'_>>,
+) -> Result<Option<Table>, TableError> {
     let sane = entries(first).all(|entry| entry[0] & 0x7f == 0);
     // A file system's own boot sector ends in the same two bytes.
     let boot_sector = first[54..57] == *b"FAT" || first[82..85] == *b"FAT" || first[3..7] == *b"NTFS";
@@ -237,7 +317,10 @@ fn mbr(disk: &mut ReadAt<'_>, disk_bytes: u64, first: &[u8; 512]) -> Result<Opti
         partitions.push(partition);
     }
     if let Some(start) = extended {
-        logical(disk, disk_bytes, start, &mut partitions)?;
+        match (logical(disk, disk_bytes, start, &mut partitions), tell) {
+            (Err(TableError::Corrupt(damage)), Some(tell)) => tell(format!("not all partitions are known: {damage}")),
+            (followed, _) => followed?,
+        }
     }
     let end_bytes = partitions.iter().map(|partition| partition.range.end).max().unwrap_or(0);
     let signature = u32_at(first, SIGNATURE as usize);
