@@ -16,15 +16,17 @@ use crate::error::{Error, Kind, Result};
 use crate::file;
 use crate::recipe::{self, FileSource, Fragment, Located, Recipe, SourceFile, SourceFrom, TreeSource};
 use crate::run;
+use crate::run::check::Checked;
 use crate::run::preview::Preview;
 use crate::task::Cancel;
 
 /// Checks all that can be known before the first long step
 ///
 /// Reads the recipe, looks at every local file and folder that it names, compares hashes, reads the headers of local
-/// kernels, compiles the device tree, plans all steps, and looks for the program that running it will need. Prints the
-/// memory map of the boot artifact, proven, as far as what is in it is there: local, in the cache, or from the last
-/// build; with --message-format=json, as an object. Tells all that is wrong at once; makes nothing, and asks no network.
+/// kernels, compiles the device tree, plans all steps, and looks for the programs that compiling it and running it will
+/// need. Prints the memory map of the boot artifact, proven, as far as what is in it is there: local, in the cache, or
+/// from the last build; with --message-format=json, as an object. Tells all that is wrong at once; makes nothing, and
+/// asks no network.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -39,20 +41,16 @@ pub fn run(global: &Global, args: Args) -> Result<ExitCode> {
     let cancel = super::progress::options(global)?.cancel;
     let beyond = run::check::check(&recipe, &wrong, &global.out, &cancel);
     // What has no place in the recipe can wait until the rest is right.
-    let preview = match beyond {
+    let Checked { wrong: more, preview, missing } = match beyond {
         Err(error) if wrong.is_empty() || error.kind == Kind::Interrupted => return Err(error),
-        beyond => {
-            let (more, found) = beyond.unwrap_or_default();
-            wrong.extend(more);
-            found
-        }
+        beyond => beyond.unwrap_or_default(),
     };
+    wrong.extend(more);
     if !wrong.is_empty() {
         return Err(recipe.join(wrong));
     }
-    if !global.quiet
-        && let Some(warning) = programs(&recipe)
-    {
+    let missing = missing.map(|error| [vec![error.to_string()], error.hints].concat().join("; "));
+    for warning in missing.into_iter().chain(programs(&recipe)).filter(|_| !global.quiet) {
         eprintln!("warning: {warning}");
     }
     if global.message_format == MessageFormat::Json {
@@ -198,7 +196,7 @@ fn input(path: &Path, wanted: Wanted) -> Result<()> {
     }
 }
 
-/// Returns what is missing to run and test the result; building it needs no other program.
+/// Returns what is missing to run and test the result.
 fn programs(recipe: &Recipe) -> Option<String> {
     let (program, advice) = match model::program(recipe.machine.kind) {
         Some(program) => (program, "Arm offers it for download; put its folder into PATH, or name it with --model"),

@@ -91,6 +91,7 @@ fn word(plan: &Plan, prospect: &Prospect, explanation: &Explanation) -> (&'stati
     };
     match (prospect, explanation.verdict) {
         (Prospect::Waits(id), _) => ("waits", format!("for {}", plan.step(*id).name)),
+        (Prospect::Unknown(what), _) => ("unknown", what.clone()),
         (Prospect::Cached, _) => ("cached", String::new()),
         (Prospect::NotNeeded, _) => ("not needed", String::new()),
         (_, Verdict::WouldRun) => ("would run", explanation.reason.clone().unwrap_or_else(first)),
@@ -114,8 +115,10 @@ fn table(rows: &[Row], locked: bool) -> String {
     }
     let count = |state: &str| rows.iter().filter(|row| row.state == state).count();
     let (run, waits) = (count("would run"), count("waits"));
-    let rest = rows.len() - run - waits;
-    writeln!(text, "{run} would run, {waits} wait for what others make, {rest} are there or not needed")
+    let unknown = count("unknown");
+    let rest = rows.len() - run - waits - unknown;
+    let compile = if unknown > 0 { format!("{unknown} cannot be known without the compiler, ") } else { String::new() };
+    writeln!(text, "{run} would run, {waits} wait for what others make, {compile}{rest} are there or not needed")
         .expect("writing to a string succeeds");
     if !locked {
         text.push_str("packages are not all locked yet: `xenbuild lock` does that, or the first `xenbuild image`\n");

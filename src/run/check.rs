@@ -5,25 +5,37 @@ use std::sync::Arc;
 
 use super::measure::Measure;
 use super::preview::{self, Local, Preview};
+use super::tools;
 use crate::error::{Error, Result};
 use crate::fetch::Lock;
 use crate::plan::{Plan, PlannedStep, Role};
 use crate::recipe::{Origin, Recipe};
 use crate::step::device_tree::DeviceTree;
-use crate::step::{Digest, Given, NoPackages, Step, Workspace};
+use crate::step::{Digest, Given, NoPackages, Step, Workspace, integrated};
 use crate::task::{Cancel, Silent, Task};
 
 /// What is wrong; each knows where the recipe asks for it.
 type Wrong = Vec<Error>;
 
+/// What could be known.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What is wrong with the recipe, or with what it names.
+    pub wrong: Vec<Error>,
+    /// The memory map, if nothing is wrong.
+    pub preview: Option<Preview>,
+    /// What a build would say of programs that this machine lacks: no fault of the recipe's.
+    pub missing: Option<Error>,
+}
+
 /// Plans a recipe, unpacks its local kernels, compiles its local device trees, and gives everything its place in memory,
 /// as far as sizes are known without making anything. `known` is wrong already, and nothing more is said about it.
 ///
-/// Returns what else is wrong; and the memory map, if nothing is.
+/// Returns what else is wrong, and the memory map, if nothing is.
 ///
 /// # Errors
 /// What is wrong and stands nowhere in the recipe: a lock that cannot be read, for example.
-pub fn check(recipe: &Recipe, known: &[Error], out: &Path, cancel: &Arc<Cancel>) -> Result<(Wrong, Option<Preview>)> {
+pub fn check(recipe: &Recipe, known: &[Error], out: &Path, cancel: &Arc<Cancel>) -> Result<Checked> {
     let lock = Lock::read(&Lock::path_of(recipe))?;
     let mut wrong = Wrong::new();
     let mut plan = Plan::attempt(recipe, lock.as_ref());
@@ -34,25 +46,24 @@ pub fn check(recipe: &Recipe, known: &[Error], out: &Path, cancel: &Arc<Cancel>)
         rest.guests.retain(|_, guest| wrong.iter().all(|error| error.place.as_deref() != Some(&guest.origin)));
         plan = Plan::attempt(&rest, lock.as_ref());
     }
-    let Ok(plan) = plan else { return Ok((wrong, None)) };
+    let Ok(plan) = plan else { return Ok(Checked { wrong, ..Checked::default() }) };
     let task = &Silent(cancel.clone());
     let mut checker = Checker { known, task, local: Local::default(), wrong };
     for (_, step) in plan.steps() {
         task.cancel().check()?;
         checker.step(&plan, step)?;
     }
-    let Checker { local, mut wrong, .. } = checker;
-    if !known.is_empty() || !wrong.is_empty() {
-        return Ok((wrong, None));
+    let Checker { local, wrong, .. } = checker;
+    let mut checked = Checked { wrong, preview: None, missing: tools::check(&plan).err() };
+    if !known.is_empty() || !checked.wrong.is_empty() {
+        return Ok(checked);
     }
     let blame = |origin: &Origin, message: String| recipe.error_at(origin, message);
     match preview::preview(&plan, local, out, &blame, cancel) {
-        Ok(preview) => Ok((wrong, Some(preview))),
-        Err(error) => {
-            wrong.extend(with_places(vec![error])?);
-            Ok((wrong, None))
-        }
+        Ok(preview) => checked.preview = Some(preview),
+        Err(error) => checked.wrong.extend(with_places(vec![error])?),
     }
+    Ok(checked)
 }
 
 /// Returns errors that all have a place in the recipe; one that has none ends the check.
@@ -99,6 +110,8 @@ impl Checker<'_> {
                 }
             }
             Step::DeviceTree(tree) => self.device_tree(tree, step)?,
+            // As good as a local file: it is in this program.
+            Step::Integrated(_) => self.local.hypervisor = Some(integrated::image(crate::carried::HYPERVISOR)?),
             _ => {}
         }
         Ok(())

@@ -26,6 +26,8 @@ pub enum Verdict {
     WouldRun,
     /// It would run if a step before it makes something else than before.
     MayRun,
+    /// Nobody can tell: what would compile it is not here.
+    Unknown,
 }
 
 /// Why a step would run, or why not.
@@ -36,7 +38,7 @@ pub struct Explanation {
     pub step: String,
     /// What would become of it.
     pub verdict: Verdict,
-    /// Why, where that is not a change: never built, gone from the cache, damaged.
+    /// Why, where that is not a change: never built, gone from the cache, damaged, no compiler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What is different from the last build.
@@ -93,6 +95,7 @@ pub fn explain(plan: &Plan, surveyed: &[Surveyed], history: &History, id: StepId
         Prospect::Waits(_) if past.is_none() => (Verdict::WouldRun, Some("it was never built".to_owned())),
         Prospect::Waits(_) if changed => (Verdict::WouldRun, None),
         Prospect::Waits(_) => (Verdict::MayRun, None),
+        Prospect::Unknown(what) => (Verdict::Unknown, Some(what.clone())),
     };
     // What is new is no explanation for a step that is new as a whole.
     if past.is_none() {
@@ -146,6 +149,7 @@ impl fmt::Display for Explanation {
             Verdict::NotNeeded => "not needed",
             Verdict::WouldRun => "would run",
             Verdict::MayRun => "would run if what it takes turns out different",
+            Verdict::Unknown => "nobody can tell without the compiler",
         };
         write!(f, "{}: {verdict}", self.step)?;
         if let Some(reason) = &self.reason {

@@ -3,11 +3,11 @@
 use super::index::Index;
 use super::measure::{Looks, Measure};
 use super::store::{Found, Store};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::plan::Plan;
 use crate::plan::manifest::{InputLines, Manifest};
 use crate::recipe::Origin;
-use crate::step::{Output, StepId};
+use crate::step::{InputSource, Output, StepId};
 use crate::task::Task;
 
 /// What a build would do with a step.
@@ -23,6 +23,8 @@ pub enum Prospect {
     Damaged(String),
     /// Whether it runs depends on what this step makes.
     Waits(StepId),
+    /// Whether it runs depends on a compiler that is not here, or is of no use: what is wrong with it.
+    Unknown(String),
 }
 
 /// A step as it stands.
@@ -53,7 +55,7 @@ pub fn survey(
         let kind = step.step.kind();
         let mut lines: Vec<(&str, InputLines)> = Vec::new();
         let mut unknown = Vec::new();
-        let mut waits = None;
+        let (mut waits, mut absent) = (None, None);
         for input in &step.inputs {
             let outputs = match input.source.step() {
                 Some(id) if all[id.index()].outputs.is_none() => {
@@ -64,14 +66,23 @@ pub fn survey(
                 Some(id) => all[id.index()].outputs.as_deref(),
                 None => None,
             };
-            lines.push((&input.name, measure.lines(input, outputs, &mut Looks::new())?));
+            match measure.lines(input, outputs, &mut Looks::new()) {
+                Ok(found) => lines.push((&input.name, found)),
+                // A build would fail here. Whoever only looks is told, and hears of the rest.
+                Err(error) if matches!(input.source, InputSource::Compiler) && error.kind == Kind::Host => {
+                    unknown.push(input.name.clone());
+                    absent = Some([vec![error.to_string()], error.hints].concat().join("; "));
+                }
+                Err(error) => return Err(error),
+            }
         }
         let manifest = Manifest::new(kind, lines);
         let output = kind.known_output();
         let known = output.clone().map(|output| vec![output]);
-        let (prospect, outputs) = match waits {
-            Some(id) => (Prospect::Waits(id), known),
-            None => match store.find_known(manifest.key(), output.as_ref(), index, task)? {
+        let (prospect, outputs) = match (absent, waits) {
+            (Some(what), _) => (Prospect::Unknown(what), known),
+            (None, Some(id)) => (Prospect::Waits(id), known),
+            (None, None) => match store.find_known(manifest.key(), output.as_ref(), index, task)? {
                 Found::Entry(entry) => (Prospect::Cached, Some(entry.outputs)),
                 // Until somebody is found who needs it.
                 Found::Nothing if known.is_some() => (Prospect::NotNeeded, known),
@@ -93,7 +104,8 @@ pub fn survey(
 fn demand(plan: &Plan, all: &mut [Surveyed], mut damages: Vec<Option<String>>) {
     let steps: Vec<_> = plan.steps().collect();
     for (id, step) in steps.into_iter().rev() {
-        let runs = matches!(all[id.index()].prospect, Prospect::WouldRun | Prospect::Damaged(_) | Prospect::Waits(_));
+        let prospect = &all[id.index()].prospect;
+        let runs = !matches!(prospect, Prospect::Cached | Prospect::NotNeeded);
         for needed in step.needs().filter(|_| runs) {
             let prospect = &mut all[needed.index()].prospect;
             if *prospect == Prospect::NotNeeded {

@@ -29,10 +29,15 @@ impl Kind for Integrated {
 
     fn make(&self, workspace: &Workspace<'_>) -> Result<()> {
         let bytes = workspace.input(INPUT)?.read(kernel::SIZE_MAX)?;
-        let failed = |error| Error::new(ErrorKind::Internal, format!("the hypervisor that is carried {error}"));
-        output::write(&workspace.folder.join(IMAGE), &kernel::flatten(&bytes).map_err(failed)?)?;
+        output::write(&workspace.folder.join(IMAGE), &image(&bytes)?)?;
         output::write(&workspace.folder.join(SYMBOLS), &bytes)
     }
+}
+
+/// Makes the Image of the ELF file that is carried.
+pub fn image(elf: &[u8]) -> Result<Vec<u8>> {
+    let failed = |error| Error::new(ErrorKind::Internal, format!("the hypervisor that is carried {error}"));
+    kernel::flatten(elf).map_err(failed)
 }
 
 #[cfg(test)]

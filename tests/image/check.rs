@@ -112,6 +112,21 @@ fn the_memory_map_is_printed_as_image_writes_it() {
 }
 
 #[test]
+fn the_hypervisor_that_is_carried_is_in_the_map() {
+    let bench = Bench::new();
+    bench.edit("path = \"xen\"", "from = \"integrated\"");
+    let told = bench.run(&["check", "r.toml"]).unwrap();
+    assert!(told.lines().any(|line| line.split_whitespace().nth(3) == Some("xen")), "{told}");
+    assert!(told.contains("\nnot made yet: kernel, initramfs (not in the map, "), "{told}");
+    let before: Vec<&str> = told.lines().filter(|line| line.split_whitespace().nth(3) == Some("xen")).collect();
+    bench.build();
+    let map = fs::read_to_string(bench.path("out/r/memory-map.txt")).unwrap();
+    let size = |line: &str| line.split_whitespace().nth(1).map(str::to_owned);
+    let after: Vec<&str> = map.lines().filter(|line| line.split_whitespace().nth(3) == Some("xen")).collect();
+    assert_eq!((before.len(), size(before[0])), (1, size(after[0])), "{told}{map}");
+}
+
+#[test]
 fn programs_read_the_memory_map_as_numbers() {
     let bench = Bench::new();
     let check = || events(&bench.run(&["check", "r.toml", "--message-format=json", "-q"]).unwrap());

@@ -189,6 +189,51 @@ fn a_missing_compiler_is_told_before_anything_is_done() {
     assert!(!bench.path("out/cache/build").exists());
 }
 
+#[test]
+fn without_a_compiler_the_rest_is_known() {
+    let bench = bench();
+    let missing = "aarch64-linux-gnu-gcc; on Debian: sudo apt-get install gcc-aarch64-linux-gnu";
+    let told = bench.run(&["plan", "r.toml"]).unwrap();
+    let line = |step: &str| {
+        let found = told.lines().find(|line| line.split_whitespace().next() == Some(step));
+        found.unwrap_or_default().split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    assert!(line("kernel.linux:build").starts_with("unknown a program that the build needs is missing: "), "{told}");
+    assert!(line("kernel.linux:build").ends_with(missing), "{told}");
+    assert_eq!(line("kernel.linux"), "waits for kernel.linux:build");
+    assert!(line("device-tree").starts_with("would run"), "{told}");
+    assert!(told.contains(", 1 cannot be known without the compiler, "), "{told}");
+    let told = bench.run(&["explain", "r.toml", "kernel.linux:build"]).unwrap();
+    assert!(told.starts_with("kernel.linux:build: nobody can tell without the compiler: a program that "), "{told}");
+    assert!(told.contains(missing), "{told}");
+    let told = bench.run(&["explain", "r.toml", "--format", "json"]).unwrap();
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let verdict = |step: &str| {
+        told.as_array().unwrap().iter().find(|one| one["step"] == step).map(|one| one["verdict"].clone()).unwrap()
+    };
+    assert_eq!((verdict("kernel.linux:build"), verdict("device-tree")), ("unknown".into(), "would-run".into()));
+    let checked = bench.command(&["check", "r.toml"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&checked.stdout).contains("not made yet: kernel, initramfs"));
+    let warned = String::from_utf8(checked.stderr).unwrap();
+    assert!(
+        warned.starts_with("warning: programs that the build needs are missing: aarch64-linux-gnu-gcc, "),
+        "{warned}"
+    );
+    assert!(!bench.path("out").exists(), "who looks makes nothing");
+    // Built where there is one, looked at where there is none: what was made is what the last build left.
+    if !can_compile() {
+        return;
+    }
+    build(&bench, &[]).unwrap();
+    let told = bench.run(&["explain", "r.toml"]).unwrap();
+    assert!(told.starts_with("kernel.linux:build: nobody can tell without the compiler: "), "{told}");
+    assert!(!told.contains("device-tree"), "{told}");
+    assert!(bench.run(&["check", "r.toml"]).unwrap().contains("to be made again: kernel (in the map as the last "));
+    bench.edit("[kernel.linux]", "[kernel.linux]\nconfig = { FAST = true }");
+    let told = bench.run(&["explain", "r.toml"]).unwrap();
+    assert!(told.contains("\n  parameter config FAST: new, true\n"), "{told}");
+}
+
 fn git(bench: &Bench, arguments: &[&str]) -> String {
     let output = Command::new("git")
         .args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"])
