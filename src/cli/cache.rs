@@ -13,7 +13,8 @@ use crate::run::{Workshop, collect};
 /// Shows the cache's size and limit, and collects garbage
 ///
 /// A build collects garbage by itself when the cache is over its limit: the least recently used entries go, and what
-/// the artifacts in `out/` were made of stays.
+/// the artifacts in `out/` were made of stays. What only saves time goes first: folders of compilers, then repositories
+/// that git fetched.
 #[derive(clap::Args)]
 pub struct Args {
     /// Collect garbage now

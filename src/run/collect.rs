@@ -112,14 +112,14 @@ pub fn collect(
     if left_bytes <= limit_bytes {
         return Ok(collected);
     }
-    // What compilers left behind only saves them time.
+    // What compilers left behind, and git, only saves them time.
     for kept in kept {
         if left_bytes <= limit_bytes {
             break;
         }
         cancel.check()?;
         if !dry_run {
-            workbench::remove(&kept)?;
+            workbench::remove(store.folder(), &kept)?;
         }
         left_bytes -= kept.bytes;
         collected.entries += 1;

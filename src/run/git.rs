@@ -9,6 +9,10 @@ use crate::step::host::Call;
 use crate::step::output;
 use crate::task::Task;
 
+/// Where repositories are, below the cache.
+pub const FOLDER: &str = "git";
+/// What git said last, in a repository: as old as its last use.
+pub const LOG: &str = "xenbuild.log";
 /// What git says is no longer, unless it is asked for files.
 const ANSWER_MAX_BYTES: u64 = 64 << 20;
 /// Files come as they were committed: no line ends turned, no keywords filled in, nothing left out.
@@ -41,8 +45,8 @@ fn choose(answer: &str, revision: &str) -> Option<String> {
 
 /// Writes a commit's files as a tar archive. Objects are fetched into `cache/git`, unless they are there.
 pub fn archive(cache: &Path, place: &str, commit: &str, archive: &Path, offline: bool, task: &dyn Task) -> Result<()> {
-    let repository = cache.join("git").join(Digest::of(place.as_bytes()).short());
-    let log = repository.join("xenbuild.log");
+    let repository = cache.join(FOLDER).join(Digest::of(place.as_bytes()).short());
+    let log = repository.join(LOG);
     if !repository.join("HEAD").exists() {
         store::make_folder(&repository)?;
         git(&repository, &log, &["init", "--quiet", "--bare", "."], task)?;

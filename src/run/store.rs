@@ -27,7 +27,7 @@ use crate::task::Task;
 const OUTPUTS: &str = "outputs";
 const MANIFEST: &str = "manifest";
 const OUTPUTS_HEAD: &str = "xenbuild-outputs 1";
-const TEMPORARY: &str = "tmp-";
+pub(super) const TEMPORARY: &str = "tmp-";
 const PARTIAL: &str = "partial";
 const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder holds what xenbuild can make again.\n";
 /// Last use is noted this coarsely: a build that does nothing should not write to a thousand inodes either.

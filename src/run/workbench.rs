@@ -14,6 +14,8 @@ use crate::task::{Cancel, Task};
 
 /// Where folders of builds are, below the cache.
 const BUILD: &str = "build";
+/// What programs said, in the folder of a build: as old as its last use.
+const LOG: &str = "log";
 
 /// The host, for one build.
 #[derive(Debug)]
@@ -60,7 +62,7 @@ impl Host for Workbench {
     }
 }
 
-/// A folder that a build left to go on from.
+/// A folder that a build left to go on from: what it compiled, or a repository with what it fetched.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kept {
     /// Where it is.
@@ -71,31 +73,38 @@ pub struct Kept {
     pub used: SystemTime,
 }
 
-/// Lists the folders of builds in a cache.
+/// Lists the folders of builds in a cache, and behind them, since they cost a network, its repositories; of both those
+/// first that were not used for longest.
 pub fn kept(cache: &Path) -> Vec<Kept> {
     let folders = |folder: &Path| {
         let entries = fs::read_dir(folder).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect::<Vec<_>>()
     };
-    let mut kept: Vec<Kept> = folders(&cache.join(BUILD))
-        .iter()
-        .flat_map(|recipe| folders(recipe))
-        .map(|folder| {
-            let log = fs::metadata(folder.join("log")).and_then(|metadata| metadata.modified());
+    let listed = |folders: Vec<PathBuf>, log: &str| {
+        let one = |folder: PathBuf| {
+            let log = fs::metadata(folder.join(log)).and_then(|metadata| metadata.modified());
             Kept { bytes: disk_bytes(&folder), used: log.unwrap_or(SystemTime::UNIX_EPOCH), folder }
-        })
-        .collect();
-    kept.sort_by(|one, other| (one.used, &one.folder).cmp(&(other.used, &other.folder)));
+        };
+        let mut kept: Vec<Kept> = folders.into_iter().map(one).collect();
+        kept.sort_by(|one, other| (one.used, &one.folder).cmp(&(other.used, &other.folder)));
+        kept
+    };
+    let builds = folders(&cache.join(BUILD)).iter().flat_map(|recipe| folders(recipe)).collect();
+    let mut kept = listed(builds, LOG);
+    kept.extend(listed(folders(&cache.join(git::FOLDER)), git::LOG));
     kept
 }
 
-/// Removes a folder of a build, and its recipe's if that is empty then.
-pub fn remove(kept: &Kept) -> Result<()> {
-    fs::remove_dir_all(&kept.folder)
+/// Removes such a folder of a cache, and the one that it is in if that is empty then.
+pub fn remove(cache: &Path, kept: &Kept) -> Result<()> {
+    // Under another name first: of half a repository git would make nothing any more.
+    let doomed = cache.join(format!("{}{}-removed", store::TEMPORARY, std::process::id()));
+    fs::rename(&kept.folder, &doomed)
         .map_err(|error| Error::io(format!("cannot remove {}", kept.folder.display()), error))?;
-    if let Some(recipe) = kept.folder.parent() {
+    store::remove(&doomed)?;
+    if let Some(above) = kept.folder.parent() {
         // Not empty: another step's folder is there.
-        let _ = fs::remove_dir(recipe);
+        let _ = fs::remove_dir(above);
     }
     Ok(())
 }

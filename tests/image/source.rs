@@ -285,6 +285,55 @@ fn a_branch_is_looked_up_once_and_its_objects_are_kept() {
 }
 
 #[test]
+fn what_was_compiled_and_fetched_is_garbage_that_only_saves_time() {
+    if !can_compile() {
+        return;
+    }
+    let bench = bench();
+    for (name, text) in files() {
+        bench.write(&format!("repository/{name}"), text);
+    }
+    git(&bench, &["init", "-q"]);
+    git(&bench, &["add", "."]);
+    git(&bench, &["commit", "-qm", "one"]);
+    bench.edit("tarball = \"linux.tar.gz\"", "git = \"repository\"\nrevision = \"main\"");
+    build(&bench, &[]).unwrap();
+    let before = bench.artifacts();
+    let cache = |arguments: &[&str]| -> serde_json::Value {
+        let told = bench.run(&[&["cache", "--message-format=json"], arguments].concat()).unwrap();
+        serde_json::from_str(&told).unwrap()
+    };
+    // How much a folder takes is what the host's du says.
+    let du = |folder: &str| -> u64 {
+        let output = Command::new("du").args(["-s", "-B1"]).arg(bench.path(folder)).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let whole = cache(&[]);
+    let number = |value: &serde_json::Value, key: &str| value[key].as_u64().unwrap();
+    let repositories = || fs::read_dir(bench.path("out/cache/git")).map_or(0, Iterator::count);
+    let (in_use, all) = (number(&whole, "in-use-bytes"), number(&whole, "bytes"));
+    assert!(all - in_use <= du("out/cache/git") + du("out/cache/build"), "{whole}");
+    assert!(all - in_use >= du("out/cache/git"), "{whole}");
+    // One byte too many: compiled things go, and the repository stays; then it goes, too.
+    let told = cache(&["--gc", "--limit", &(all - 1).to_string()]);
+    assert_eq!((number(&told, "removed-entries"), repositories()), (1, 1), "{told}");
+    assert!(!bench.path("out/cache/build/r/kernel.linux").exists());
+    let told = cache(&["--gc", "--limit", "0", "--dry-run"]);
+    assert_eq!((number(&told, "removed-entries"), repositories()), (1, 1), "{told}");
+    let told = cache(&["--gc", "--limit", "0"]);
+    assert_eq!((number(&told, "removed-entries"), repositories()), (1, 0), "{told}");
+    assert_eq!(number(&told, "bytes"), in_use, "{told}");
+    assert!(!bench.path("out/cache/git").exists() && !bench.path("out/cache/build/r").exists());
+    assert_eq!(bench.litter(), Vec::<std::path::PathBuf>::new());
+    // Nothing is missing: not for what is built, and not for what is built again from nothing.
+    assert_eq!(build(&bench, &["--offline"]).unwrap(), Vec::<String>::new());
+    bench.write("repository/two.c", TWO.replace("two\"", "newer\""));
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    build(&bench, &["--locked"]).unwrap();
+    assert_eq!(bench.artifacts(), before);
+}
+
+#[test]
 fn a_debian_source_package_is_patched_as_its_series_says() {
     if !can_compile() {
         return;
