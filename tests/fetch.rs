@@ -14,7 +14,7 @@ mod key;
 mod lock;
 #[path = "fetch/random.rs"]
 mod random;
-#[path = "fetch/server.rs"]
+#[path = "support/server.rs"]
 mod server;
 #[path = "fetch/signature.rs"]
 mod signature;

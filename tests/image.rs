@@ -34,6 +34,9 @@ mod packages;
 mod plan;
 #[path = "image/reproducible.rs"]
 mod reproducible;
+#[path = "support/server.rs"]
+#[expect(dead_code, reason = "the tests of fetching use more of it")]
+mod server;
 #[path = "image/source.rs"]
 mod source;
 #[path = "image/uboot.rs"]

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use crate::archive::{Debian, sha256, write};
 use crate::bench::{Bench, image, ran, tarball, text};
+use crate::server::{Fault, Server};
 
 /// What Linux's make answers to, in small: two files to compile, a value that never sticks.
 const MAKEFILE: &str = r#"
@@ -331,6 +332,53 @@ fn what_was_compiled_and_fetched_is_garbage_that_only_saves_time() {
     fs::remove_dir_all(bench.path("out")).unwrap();
     build(&bench, &["--locked"]).unwrap();
     assert_eq!(bench.artifacts(), before);
+}
+
+#[test]
+fn a_tarball_from_an_address_is_resumed_and_verified() {
+    if !can_compile() {
+        return;
+    }
+    let bench = bench();
+    let content = fs::read(bench.path("linux.tar.gz")).unwrap();
+    let (hash, part) = (sha256(&content), content.len() / 4);
+    fs::create_dir(bench.path("web")).unwrap();
+    fs::rename(bench.path("linux.tar.gz"), bench.path("web/linux.tar.gz")).unwrap();
+    let server = Server::start(&bench.path("web"));
+    let keys = format!("url = \"{}/linux.tar.gz\"\nsha256 = \"{hash}\"", server.url());
+    bench.edit("tarball = \"linux.tar.gz\"", &keys);
+    bench.run(&["lock", "r.toml"]).unwrap();
+    let asked = server.requests("").len();
+    let ranges = || -> Vec<Option<String>> {
+        server.requests("")[asked..].iter().map(|request| request.header("range").map(String::from)).collect()
+    };
+    let from = |parts: usize| Some(format!("bytes={}-", parts * part));
+    // Cut off, taken up, cut off, and gone: what has come waits for the next run.
+    for fault in [Fault::Cut(part), Fault::Cut(part), Fault::Status(404)] {
+        server.fault("linux.tar.gz", fault);
+    }
+    fails(&bench, 5, &["step source.linux:file: ", "linux.tar.gz"]);
+    assert_eq!(ranges(), [None, from(1), from(2)]);
+    let kept = bench.path("out/cache/partial").join(&hash);
+    assert_eq!(fs::read(&kept).unwrap(), content[..2 * part]);
+    server.fault("linux.tar.gz", Fault::Cut(part));
+    build(&bench, &[]).unwrap();
+    assert_eq!(ranges()[3..], [from(2), from(3)]);
+    assert!(image_text(&bench).contains("one.c") && !kept.exists());
+    // Other bytes in the rest, or in all of it, are not taken, nor kept.
+    let mut other = content.clone();
+    other[3 * part] ^= 1;
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    server.fault("linux.tar.gz", Fault::Cut(part));
+    (0..2).for_each(|_| server.fault("linux.tar.gz", Fault::Content(other.clone())));
+    fails(&bench, 4, &["step source.linux:file: ", "its SHA-256 is not what it should be"]);
+    assert_eq!(server.requests("").len() - asked, 8, "what was put together is loaded once more from the beginning");
+    assert!(!kept.exists());
+    build(&bench, &[]).unwrap();
+    // Offline it is there, and then it is not.
+    assert_eq!(build(&bench, &["--offline"]).unwrap(), Vec::<String>::new());
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    assert_eq!(build(&bench, &["--offline"]).unwrap_err().0, 5);
 }
 
 #[test]
