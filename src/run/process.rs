@@ -161,10 +161,11 @@ impl Told {
             message.push_str(&format!("\n    {line}"));
         }
         message.push_str(&format!("\n  all of it: {}", call.log.display()));
-        let mut error = Error::new(Kind::Input, message);
         let all = self.last.iter().map(String::as_str).chain(self.first_error.as_deref());
-        error.hints.extend(tools::hint(all));
-        error
+        let hints = tools::hint(all);
+        // Where this machine lacks something, the source is not to blame.
+        let kind = if hints.is_empty() { Kind::Input } else { Kind::Host };
+        Error { hints, ..Error::new(kind, message) }
     }
 }
 

@@ -247,6 +247,87 @@ fn git(bench: &Bench, arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// Needs root, to mount a file system that is small. Each phase writes more than the disk grows by from run to run.
+#[test]
+fn a_disk_that_fills_up_in_any_phase_is_told() {
+    if !can_compile() {
+        return;
+    }
+    let bench = bench();
+    let mut state = 1u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    let mut header = image(1 << 20, 0);
+    header[64..].fill_with(&mut noise);
+    let files = files().into_iter().map(|(name, text)| (format!("linux-1.0/{name}"), text));
+    let files: Vec<(String, Vec<u8>)> = files
+        .map(|(name, text)| if name.ends_with("header.bin") { (name, header.clone()) } else { (name, text) })
+        .collect();
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, text)| (name.as_str(), text.as_slice())).collect();
+    let content = tarball(&files);
+    bench.write("web/linux.tar.gz", &content);
+    let server = Server::start(&bench.path("web"));
+    let keys = format!("url = \"{}/linux.tar.gz\"\nsha256 = \"{}\"", server.url(), sha256(&content));
+    bench.edit("tarball = \"linux.tar.gz\"", &keys);
+    bench.edit("\"/notes\" = ", "\"/Image\" = { kernel = \"linux\" }\n\"/notes\" = ");
+    let disk = "[disk.card]\ntable = \"mbr\"\ncompress = \"gz\"\npartition = [{ type = \"linux\", filesystem = \"rootfs\" }]\n";
+    bench.edit("[guest.one]", &format!("{disk}\n[guest.one]"));
+    fs::create_dir(bench.path("out")).unwrap();
+    let Some(small) = Small::mount(bench.path("out")) else { return };
+    let mut full: Vec<String> = Vec::new();
+    for size_kib in (400..).step_by(600) {
+        assert!(size_kib < 64 << 10, "it never fits: {full:?}");
+        small.grow(size_kib);
+        let Err((code, told)) = build(&bench, &[]) else { break };
+        assert_eq!(code, 6, "{size_kib} KiB: {told}");
+        assert!(told.contains("the disk is full"), "{size_kib} KiB: {told}");
+        full.push(told);
+        let made = fs::read_dir(bench.path("out/r")).into_iter().flatten().flatten();
+        let made: Vec<_> = made.map(|entry| entry.file_name()).filter(|name| name != ".state").collect();
+        assert_eq!(made, Vec::<std::ffi::OsString>::new(), "{size_kib} KiB");
+        assert_eq!(bench.litter(), Vec::<std::path::PathBuf>::new(), "{size_kib} KiB");
+    }
+    let phases =
+        ["source.linux:file", "source.linux:archive", "kernel.linux:build", "filesystem.rootfs", "disk.card:gz"];
+    for phase in phases {
+        let step = format!("step {phase}: ");
+        assert!(full.iter().any(|told| told.contains(&step)), "{phase} met no full disk: {full:#?}");
+    }
+    let other = Bench::new();
+    for name in ["r.toml", "r.lock"] {
+        other.write(name, fs::read(bench.path(name)).unwrap());
+    }
+    build(&other, &[]).unwrap();
+    assert_eq!(bench.artifacts(), other.artifacts());
+}
+
+/// A small file system in memory, as long as this is kept.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(place: std::path::PathBuf) -> Option<Small> {
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "none"]).arg(&place).output();
+        if !mount.as_ref().is_ok_and(|mount| mount.status.success()) {
+            eprintln!("SKIPPED: a full disk needs root and mount(8) to be shown");
+            return None;
+        }
+        Some(Small(place))
+    }
+
+    fn grow(&self, size_kib: u32) {
+        let options = format!("remount,size={size_kib}k");
+        assert!(Command::new("mount").args(["-o", &options]).arg(&self.0).status().unwrap().success());
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 #[test]
 fn a_branch_is_looked_up_once_and_its_objects_are_kept() {
     if !can_compile() {
