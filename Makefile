@@ -31,6 +31,7 @@ test: setup-test                  ## every test but the long matrix, then the tu
 	target/debug/xenbuild test tests/data/hypervisor/dom0.toml --variant gicv2-el3
 	target/debug/xenbuild test tests/data/hypervisor/hotplug.toml --variant four-on-two
 	target/debug/xenbuild test tests/data/source/tiny.toml
+	XENBUILD_COMPILED=$(CURDIR)/out/tiny cargo test --locked --test image what_a_kernel_leaves -- --include-ignored
 
 check: setup-bare                 ## format, lints with warnings denied on host and bare-metal code, docs, tidy
 	cargo fmt --check
@@ -64,6 +65,8 @@ conformance: setup-conformance xenbuild   ## the full matrix, with every oracle:
 	$(XENBUILD) test recipes/from-source.toml
 	! grep -l '$(CURDIR)' out/from-source/Image out/from-source/xen out/from-source/xen-syms
 	$(XENBUILD) test recipes/from-source.toml --variant defconfig
+	XENBUILD_COMPILED='$(CURDIR)/out/from-source@defconfig' \
+	  cargo test --locked --release --test image what_a_kernel_leaves -- --include-ignored
 
 bench: setup-bench xenbuild       ## beside the tools a user would pick instead: ratios, in one run
 	$(XENBUILD) image $(RECIPE)

@@ -15,6 +15,8 @@ mod build;
 mod cache;
 #[path = "image/check.rs"]
 mod check;
+#[path = "image/compiled.rs"]
+mod compiled;
 #[path = "image/disks.rs"]
 mod disks;
 #[path = "image/explain.rs"]
