@@ -6,6 +6,7 @@ pub mod grant_table_op;
 pub mod hvm_op;
 pub mod memory_op;
 pub mod multicall;
+pub mod piece;
 pub mod platform_op;
 pub mod sched_op;
 pub mod sysctl;
@@ -137,11 +138,11 @@ mod tests {
     use xen_abi::{Field, Handle};
 
     /// Makes a call as vCPU 0 of `domain`.
-    fn hvc(domain: &Arc<Domain>, number: Hypercall, arguments: [u64; 3]) -> i64 {
+    pub(super) fn hvc(domain: &Arc<Domain>, number: Hypercall, arguments: [u64; 3]) -> i64 {
         raw(domain, number.number(), [arguments[0], arguments[1], arguments[2], 0, 0])
     }
 
-    fn raw(domain: &Arc<Domain>, number: u64, arguments: [u64; 5]) -> i64 {
+    pub(super) fn raw(domain: &Arc<Domain>, number: u64, arguments: [u64; 5]) -> i64 {
         let entity = Entity { domain: domain.clone(), index: 0 };
         let mut state = domain.vcpus[0].state.lock();
         let state: &mut State = &mut state;
@@ -151,17 +152,17 @@ mod tests {
         state.context.x[0] as i64
     }
 
-    fn put<T: Plain>(domain: &Domain, address: u64, value: T) {
+    pub(super) fn put<T: Plain>(domain: &Domain, address: u64, value: T) {
         guest::write(domain.id, address, value.to_bytes().as_ref()).unwrap();
     }
 
-    fn get<T: Plain>(domain: &Domain, address: u64) -> T {
+    pub(super) fn get<T: Plain>(domain: &Domain, address: u64) -> T {
         let mut bytes = T::CLEAR;
         guest::read(domain.id, address, bytes.as_mut()).unwrap();
         T::read(bytes.as_ref())
     }
 
-    fn is(errno: Errno) -> i64 {
+    pub(super) fn is(errno: Errno) -> i64 {
         errno.to_register() as i64
     }
 

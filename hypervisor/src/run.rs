@@ -611,15 +611,24 @@ mod tests {
 
     #[test]
     fn a_guest_sleeps_in_a_multicall_too() {
+        const PC: u64 = 0x8000_0000;
         let entity = interrupted(64);
         let list = entity.domain.p2m.lock().last().unwrap().address() - 4096;
         let id = entity.domain.id;
         let mut step = 0;
         put_guest(move |context| {
             step += 1;
+            match step {
+                1 => {}
+                // It is woken, ends what it handled, and goes on with the other calls.
+                2 => gic::end_virtual(PPI as u16),
+                3 => {}
+                _ => return WFI,
+            }
             if step > 1 {
-                gic::end_virtual(PPI as u16);
-                return WFI;
+                assert_eq!(context.pc, PC, "step {step}");
+                context.pc += 4;
+                return Exit::Hvc(IMMEDIATE);
             }
             assert!(gic::take_virtual(PPI as u16));
             let calls = [
@@ -633,17 +642,26 @@ mod tests {
                 crate::memory::guest::write(id, list + index as u64 * 64, &bytes).unwrap();
             }
             (context.x[16], context.x[0], context.x[1]) = (Hypercall::Multicall.number(), list, 3);
+            context.pc = PC + 4;
             Exit::Hvc(IMMEDIATE)
         });
         let mut state = entity.vcpu().state.lock();
         assert_eq!(turn(&entity, &mut state), Then::Block);
-        assert_eq!(state.context.x[0], 0);
-        for (index, expected) in [0, 0, 0x4_0011].into_iter().enumerate() {
-            let mut result = [0; 8];
-            crate::memory::guest::read(id, list + index as u64 * 64 + 8, &mut result).unwrap();
-            assert_eq!(u64::from_le_bytes(result), expected, "call {index}");
+        assert_eq!((state.context.x[0], state.context.x[1], state.context.pc), (list + 64, 2, PC), "what is left");
+        let results = || {
+            [0, 1, 2].map(|index| {
+                let mut result = [0; 8];
+                crate::memory::guest::read(id, list + index * 64 + 8, &mut result).unwrap();
+                u64::from_le_bytes(result)
+            })
+        };
+        assert_eq!(results(), [0, u64::MAX, u64::MAX], "it sleeps before the next");
+        // Others may be there to run first, when it yields.
+        while state.context.pc == PC {
+            assert!(matches!(turn(&entity, &mut state), Then::Yield | Then::Block));
         }
-        assert_eq!(turn(&entity, &mut state), Then::Block);
+        assert_eq!((state.context.x[0], state.context.pc), (0, PC + 8), "behind WFI");
+        assert_eq!(results(), [0, 0, 0x4_0011]);
         assert!(!is_active(&entity), "the guest ended it");
     }
 }

@@ -32,6 +32,10 @@ core::arch::global_asm!(
     workaround_3 = const super::speculation::WORKAROUND_3,
 );
 
+/// ISR_EL1.I and ISR_EL1.F.
+const ISR_IRQ: u64 = 1 << 7;
+const ISR_FIQ: u64 = 1 << 6;
+
 /// What the assembly leaves of EL2's own registers when an exception is taken in EL2 itself.
 #[repr(C)]
 #[derive(Debug)]
@@ -48,6 +52,11 @@ pub struct Wreck {
 pub fn wait_for_interrupt() {
     // SAFETY: waiting changes no state that Rust knows of.
     unsafe { core::arch::asm!("dsb sy", "wfi", options(nostack, preserves_flags)) }
+}
+
+/// Whether an interrupt waits for this CPU, though EL2 takes none (DDI 0487, ISR_EL1: at EL2, of physical ones).
+pub fn is_interrupt_pending() -> bool {
+    registers::read!("isr_el1") & (ISR_IRQ | ISR_FIQ) != 0
 }
 
 /// Lets others go first, while this CPU waits for one of them.

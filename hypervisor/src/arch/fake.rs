@@ -72,6 +72,7 @@ std::thread_local! {
     static TRANSLATION: Cell<[u64; 4]> = const { Cell::new([0; 4]) };
     static TABLES: RefCell<Option<LookUp>> = const { RefCell::new(None) };
     static HESITATES: Cell<(u32, u32)> = const { Cell::new((0, 0)) };
+    static INTERRUPTS: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
 }
 
 /// What [`stop`] unwinds with, without a panic's report: a machine that is switched off has not failed.
@@ -81,6 +82,18 @@ pub struct Stopped;
 /// Lets this thread's guests translate so many pointers; none leads anywhere after that. Returns how many were left.
 pub fn limit_copies(count: u64) -> u64 {
     COPIES.replace(count)
+}
+
+/// Lets every `nth` question whether an interrupt waits be answered with yes, on this thread; 0: none.
+pub fn interrupt_every(nth: u64) {
+    INTERRUPTS.set((nth, nth));
+}
+
+/// Whether an interrupt waits for this CPU.
+pub fn is_interrupt_pending() -> bool {
+    let (nth, left) = INTERRUPTS.get();
+    INTERRUPTS.set((nth, if left <= 1 { nth } else { left - 1 }));
+    left == 1
 }
 
 /// Returns the number of the CPU that this thread is.

@@ -6,6 +6,7 @@ use core::mem::offset_of;
 use xen_abi::event_channel::*;
 use xen_abi::xen::DOMID_SELF;
 
+use super::piece::{Piece, again};
 use super::{Answer, Errno};
 use crate::device::vgic::Concerned;
 use crate::domain::{self, Domain};
@@ -68,7 +69,7 @@ pub fn call(caller: &mut Caller<'_>, command: u64, address: u64) -> Answer {
             let raised = domain.events.lock().unmask(caller.get::<Unmask>(address)?.port, &words)?;
             deliver(&domain, raised);
         }
-        EventChannelOp::Reset => reset(caller, address)?,
+        EventChannelOp::Reset => return reset(caller, address),
         EventChannelOp::InitControl => init_control(caller, &domain, address)?,
         EventChannelOp::ExpandArray => expand_array(caller, &domain, address)?,
         EventChannelOp::SetPriority => {
@@ -144,13 +145,13 @@ fn send(domain: &Arc<Domain>, port: u32) -> Result<(), Errno> {
 }
 
 /// Closes every port of a domain.
-fn reset(caller: &Caller<'_>, address: u64) -> Result<(), Errno> {
+fn reset(caller: &mut Caller<'_>, address: u64) -> Answer {
     let domain = caller.target(caller.get::<Reset>(address)?.dom)?;
     if domain.id != caller.domain().id {
         // Another domain would have to be paused, which only the toolstack's calls do.
         return Err(Errno::EINVAL);
     }
-    let mut from = 0;
+    let (mut from, mut piece) = (0, Piece::default());
     loop {
         let next = domain.events.lock().next_bound(from);
         let Some(port) = next else { break };
@@ -160,11 +161,15 @@ fn reset(caller: &Caller<'_>, address: u64) -> Result<(), Errno> {
         {
             other.events.lock().disconnect(remote, domain.id, port);
         }
+        if piece.is_over(caller) {
+            // What is closed is passed over.
+            return again(caller, [RESET_CONTINUED.into()]);
+        }
         from = port + 1;
     }
     let released = domain.events.lock().finish_reset()?;
     drop(released);
-    Ok(())
+    Ok(0)
 }
 
 /// Pins a frame of the domain's own memory.

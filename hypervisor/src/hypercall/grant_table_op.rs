@@ -6,6 +6,7 @@ use xen_abi::grant_table::*;
 use xen_abi::xen::DOMID_SELF;
 use xen_abi::{Field, Plain};
 
+use super::piece::{Piece, again};
 use super::{Answer, Errno};
 use crate::arch::cache;
 use crate::domain::grants::{self, FRAMES_MAX, Pinned};
@@ -34,20 +35,22 @@ pub fn call(caller: &mut Caller<'_>, operation: u64, address: u64, count: u64) -
         GrantTableOp::SetupTable | GrantTableOp::QuerySize | GrantTableOp::GetStatusFrames if count != 1 => {
             Err(Errno::EINVAL)
         }
-        GrantTableOp::MapGrantRef => each(caller, address, count, map),
-        GrantTableOp::UnmapGrantRef => each(caller, address, count, |caller, element: &mut UnmapGrantRef| {
+        GrantTableOp::MapGrantRef => each(caller, number, address, count, map),
+        GrantTableOp::UnmapGrantRef => each(caller, number, address, count, |caller, element: &mut UnmapGrantRef| {
             element.status = number_of(grants::unmap(caller.domain(), element.handle, element.host_addr));
             Ok(())
         }),
-        GrantTableOp::UnmapAndReplace => each(caller, address, count, |caller, element: &mut UnmapAndReplace| {
-            element.status = number_of(unmap_and_replace(caller.domain(), element));
-            Ok(())
-        }),
-        GrantTableOp::Copy => each(caller, address, count, |caller, element: &mut Copy| {
+        GrantTableOp::UnmapAndReplace => {
+            each(caller, number, address, count, |caller, element: &mut UnmapAndReplace| {
+                element.status = number_of(unmap_and_replace(caller.domain(), element));
+                Ok(())
+            })
+        }
+        GrantTableOp::Copy => each(caller, number, address, count, |caller, element: &mut Copy| {
             element.status = number_of(copy(caller.domain(), element));
             Ok(())
         }),
-        GrantTableOp::SwapGrantRef => each(caller, address, count, |caller, element: &mut SwapGrantRef| {
+        GrantTableOp::SwapGrantRef => each(caller, number, address, count, |caller, element: &mut SwapGrantRef| {
             element.status = number_of(caller.domain().grants.lock().swap(element.ref_a, element.ref_b));
             Ok(())
         }),
@@ -82,12 +85,7 @@ pub fn call(caller: &mut Caller<'_>, operation: u64, address: u64, count: u64) -
             caller.put(at(offset_of!(GetVersion, version)), grant::VERSION)?;
             Ok(0)
         }
-        GrantTableOp::CacheFlush => {
-            for index in 0..u64::from(count) {
-                cache_flush(caller, address.wrapping_add(index * CacheFlush::SIZE as u64))?;
-            }
-            Ok(0)
-        }
+        GrantTableOp::CacheFlush => every(caller, number, (address, CacheFlush::SIZE), count, cache_flush),
         // A page that moves has no place in memory where frames have numbers of their own.
         GrantTableOp::Transfer => Err(Errno::EOPNOTSUPP),
         GrantTableOp::DumpTable => Err(Errno::ENOSYS),
@@ -97,15 +95,34 @@ pub fn call(caller: &mut Caller<'_>, operation: u64, address: u64, count: u64) -
 /// Lets `act` change each of `count` elements.
 fn each<T: Plain>(
     caller: &mut Caller<'_>,
+    number: u32,
     address: u64,
     count: u32,
     mut act: impl FnMut(&mut Caller<'_>, &mut T) -> Result<(), Errno>,
 ) -> Answer {
-    for index in 0..u64::from(count) {
-        let at = address.wrapping_add(index * T::SIZE as u64);
+    every(caller, number, (address, T::SIZE), count, |caller, at| {
         let mut element: T = caller.get(at)?;
         act(caller, &mut element)?;
-        caller.put(at, element)?;
+        caller.put(at, element)
+    })
+}
+
+/// Lets `act` see to the element at each of `count` addresses, in pieces: the call goes on with the elements that are left, as Xen's.
+fn every(
+    caller: &mut Caller<'_>,
+    number: u32,
+    (address, size): (u64, usize),
+    count: u32,
+    mut act: impl FnMut(&mut Caller<'_>, u64) -> Result<(), Errno>,
+) -> Answer {
+    let mut piece = Piece::default();
+    for index in 0..count {
+        let at = address.wrapping_add(u64::from(index) * size as u64);
+        act(caller, at)?;
+        let left = count - index - 1;
+        if left > 0 && piece.is_over(caller) {
+            return again(caller, [number.into(), at.wrapping_add(size as u64), left.into()]);
+        }
     }
     Ok(0)
 }

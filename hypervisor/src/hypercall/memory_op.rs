@@ -1,32 +1,33 @@
 //! `memory_op`: a domain's memory, and what of the hypervisor's it sees there.
 #![expect(non_upper_case_globals, reason = "the headers' spelling")]
 
+pub mod reservation;
+
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::sync::atomic::Ordering::*;
 
 use xen_abi::memory::*;
 use xen_abi::xen::{DOMID_IO, DOMID_SELF, DOMID_XEN};
 
+use super::piece::{Piece, again};
 use super::{Answer, Errno};
 use crate::domain::grants::{FRAMES_MAX, map_frame};
 use crate::domain::{self, Domain};
-use crate::memory::frames::{self, State};
+use crate::memory::frames;
 use crate::memory::p2m::Kind;
 use crate::memory::{Gfn, Mfn};
 use crate::run::Caller;
 
-/// The largest order of an extent: Dom0's, and another domain's.
-const ORDER_CONTROL: u32 = 18;
-const ORDER: u32 = 9;
+/// Where the extent stands in a command from which it goes on (Xen's MEMOP_EXTENT_SHIFT).
+const EXTENT_SHIFT: u32 = 6;
 
 /// Does `command` with the structure at `address`.
 pub fn call(caller: &mut Caller<'_>, command: u64, address: u64) -> Answer {
-    let (number, start) = (command & 0x3f, command >> 6);
+    let (number, start) = (command & ((1 << EXTENT_SHIFT) - 1), command >> EXTENT_SHIFT);
     let operation = MemoryOp::from_number(number).ok_or(Errno::ENOSYS)?;
     match operation {
         MemoryOp::IncreaseReservation | MemoryOp::DecreaseReservation | MemoryOp::PopulatePhysmap => {
-            Ok(reservation(caller, operation, start, address))
+            reservation::call(caller, operation, command, address)
         }
         MemoryOp::AddToPhysmap => {
             let argument: AddToPhysmap = caller.get(address)?;
@@ -86,81 +87,6 @@ fn is_answered(operation: MemoryOp) -> bool {
 /// Returns the domain that a question is about.
 fn question(caller: &Caller<'_>, address: u64) -> Result<Arc<Domain>, Errno> {
     caller.target(caller.get::<MemoryDomain>(address)?.domid)
-}
-
-/// Adds, takes or fills extents; returns how many were done, never an error.
-fn reservation(caller: &mut Caller<'_>, operation: MemoryOp, start: u64, address: u64) -> u64 {
-    let Ok(argument) = caller.get::<MemoryReservation>(address) else { return start };
-    let Ok(domain) = caller.target(argument.domid) else { return start };
-    let order = argument.extent_order;
-    if order > if caller.domain().control { ORDER_CONTROL } else { ORDER } {
-        return start;
-    }
-    let mut done = start;
-    while done < argument.nr_extents {
-        let at = argument.extent_start.0.wrapping_add(done.wrapping_mul(8));
-        let Ok(gfn) = caller.get::<u64>(at) else { break };
-        let whole = gfn.checked_add(1 << order).is_some_and(|end| domain.p2m.lock().is_valid(Gfn(end - 1)));
-        let fine = whole
-            && match operation {
-                MemoryOp::DecreaseReservation => decrease(&domain, gfn, order),
-                MemoryOp::PopulatePhysmap => populate(&domain, gfn, order),
-                // Frames without a place are of no use to a guest whose memory is translated.
-                _ => false,
-            };
-        if !fine {
-            break;
-        }
-        done += 1;
-    }
-    done
-}
-
-/// Takes frames out of a domain's memory. Where frames are the machine's own they stay the domain's, to be put back.
-fn decrease(domain: &Domain, gfn: u64, order: u32) -> bool {
-    let mut p2m = domain.p2m.lock();
-    for gfn in (gfn..gfn + (1 << order)).map(Gfn) {
-        let Some((mfn, kind)) = p2m.get(gfn) else { return false };
-        if !kind.is_memory() || frames::owner_of(mfn) != Some((domain.id, State::Domain)) || p2m.clear(gfn, 1).is_err()
-        {
-            return false;
-        }
-        if !domain.direct {
-            domain.pages.fetch_sub(1, Relaxed);
-            frames::put(mfn);
-        }
-    }
-    true
-}
-
-/// Gives a domain memory where it has none.
-fn populate(domain: &Domain, gfn: u64, order: u32) -> bool {
-    let size = 1u64 << order;
-    if domain.direct {
-        let owned = (gfn..gfn + size).all(|frame| frames::owner_of(Mfn(frame)) == Some((domain.id, State::Domain)));
-        return owned && fill(domain, gfn, Mfn(gfn), size);
-    }
-    if domain.pages.fetch_add(size, SeqCst) + size > domain.pages_max.load(Relaxed) {
-        domain.pages.fetch_sub(size, SeqCst);
-        return false;
-    }
-    let Some(first) = frames::allocate_as(order, domain.id, State::Domain) else {
-        domain.pages.fetch_sub(size, SeqCst);
-        return false;
-    };
-    crate::arch::cache::clean(first.address(), size * 4096);
-    fill(domain, gfn, first, size)
-}
-
-/// Puts frames of the domain's own where it wants them.
-fn fill(domain: &Domain, gfn: u64, first: Mfn, size: u64) -> bool {
-    let mut p2m = domain.p2m.lock();
-    let foreign: Vec<Mfn> = (gfn..gfn + size).filter_map(|gfn| foreign_frame(p2m.get(Gfn(gfn)))).collect();
-    let done = p2m.set(Gfn(gfn), first, size, Kind::Memory).is_ok();
-    if done {
-        foreign.into_iter().for_each(frames::put);
-    }
-    done
 }
 
 /// Returns the frame, if it is another domain's, that a translation holds a reference of. A grant's has one besides that of its handle:
@@ -230,6 +156,7 @@ fn acquire_resource(caller: &mut Caller<'_>, start: u64, address: u64) -> Answer
         caller.put(at, FRAMES_MAX as u32)?;
         return Ok(0);
     }
+    // As many as a table may have at most: the first one beyond is an error.
     for index in start..argument.nr_frames.into() {
         let gfn = Gfn(caller.get(argument.frame_list.0.wrapping_add(index * 8))?);
         let number = argument.frame + index;
@@ -305,6 +232,7 @@ fn add_batch(caller: &mut Caller<'_>, start: u64, address: u64) -> Answer {
     if space == XENMAPSPACE_gmfn_range || space == XENMAPSPACE_dev_mmio && foreign != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
+    let mut piece = Piece::default();
     for index in u64::from(start)..argument.size.into() {
         let number: u64 = caller.get(argument.idxs.0.wrapping_add(index * 8))?;
         let gfn = Gfn(caller.get(argument.gpfns.0.wrapping_add(index * 8))?);
@@ -319,6 +247,9 @@ fn add_batch(caller: &mut Caller<'_>, start: u64, address: u64) -> Answer {
         };
         let error = answer.err().map_or(0, |errno| errno.to_register() as i32);
         caller.put(argument.errs.0.wrapping_add(index * 4), error)?;
+        if index + 1 < argument.size.into() && piece.is_over(caller) {
+            return again(caller, [u64::from(MemoryOp::AddToPhysmapBatch.number()) | (index + 1) << EXTENT_SHIFT]);
+        }
     }
     Ok(0)
 }

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use hypervisor::arch::{
-    self, Event, Lock, Stopped, become_cpu, limit_copies, rules, set_translation_registers, smp, start_memory,
-    take_record, vcpu::Saved,
+    self, Event, Lock, Stopped, become_cpu, interrupt_every, limit_copies, rules, set_translation_registers, smp,
+    start_memory, take_record, vcpu::Saved,
 };
 use hypervisor::console::limit::Limit;
 use hypervisor::device::vgic::{Version, Vgic};
@@ -286,10 +286,34 @@ impl World {
         let before = state.context.clone();
         take_record();
         limit_copies(COPIES);
-        let then = hypercall::call(&mut Caller { entity: &entity, state: &mut state });
+        // Something else is to be done after every unit of work, or after some.
+        interrupt_every(arguments[1] % 4);
+        let mut pieces = 1;
+        let mut then = hypercall::call(&mut Caller { entity: &entity, state: &mut state });
+        while state.context.pc != before.pc && pieces <= COPIES {
+            holds!(state.context.pc == before.pc.wrapping_sub(4), "call {number} went elsewhere");
+            if then == Then::Off {
+                // What was left of several calls is not made.
+                (state.context.x[0], state.context.pc) = (0, before.pc);
+                break;
+            }
+            if then != Then::Resume {
+                // One of several calls let the vCPU sleep, and the others come when it is woken.
+                drop(state);
+                self.then(&entity, then);
+                self.entity();
+                state = entity.vcpu().state.lock();
+            }
+            pieces += 1;
+            state.context.pc = before.pc;
+            then = hypercall::call(&mut Caller { entity: &entity, state: &mut state });
+        }
+        interrupt_every(0);
         let spent = COPIES - limit_copies(u64::MAX).min(COPIES);
         let answer = state.context.x[0] as i64;
-        let unchanged = state.context.x[1..] == before.x[1..] && state.context.pc == before.pc;
+        // Who goes on does that from changed arguments.
+        let kept = if pieces == 1 { 1 } else { 3 };
+        let unchanged = state.context.x[kept..] == before.x[kept..] && state.context.pc == before.pc;
         drop(state);
         self.judge_tables().map_err(|broken| format!("call {number} broke a rule of the MMU: {broken:?}"))?;
         self.then(&entity, then);
@@ -313,6 +337,7 @@ impl World {
         let call = known.map_or(63, |known| known.number());
         reached.note("answers of operations", (call << 16 | operation << 8) ^ class << 32);
         reached.note("what becomes of a caller", call << 8 | then as u64);
+        reached.note("pieces of calls", call << 16 | operation << 8 | order(pieces as usize));
         if spent >= COPIES {
             reached.note("long calls", call << 8 | operation);
         }
@@ -358,7 +383,6 @@ impl World {
 
     /// What a domain has come to have, by orders of magnitude.
     fn note_state(&self, reached: &mut Reached) {
-        let order = |number: usize| u64::from(number.checked_ilog2().map_or(0, |order| order + 1));
         for domain in &self.domains {
             let events = domain.events.lock();
             let ports = std::iter::successors(events.next_bound(0), |&port| events.next_bound(port + 1));
@@ -459,6 +483,11 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// A number's order of magnitude.
+fn order(number: usize) -> u64 {
+    number.checked_ilog2().map_or(0, |order| u64::from(order) + 1)
 }
 
 /// Whose a frame is, if it is one of the domains'.
