@@ -267,15 +267,7 @@ fn take_memory(
             None => return Err(format!("{} MiB of memory are missing for dom0_mem", left / MIB)),
         }
     }
-    banks.sort_unstable();
-    banks.dedup_by(|next, last| {
-        let joins = last.1 == next.0;
-        if joins {
-            last.1 = next.1;
-        }
-        joins
-    });
-    Ok(banks)
+    Ok(merged(banks))
 }
 
 /// Where kernel and RAM disk are to be, as start and end.
@@ -373,24 +365,24 @@ fn physical_memory(machine: &Machine, host: &Tree, banks: &[(u64, u64)]) -> Resu
     let vmid = VMIDS.take().ok_or("no identifier for translations")?;
     let mut p2m = P2m::new(stage2::address_bits(), vmid).map_err(full)?;
     let limit = 1u64 << p2m.bits();
-    for (address, size) in devicetree::devices(host, machine) {
-        let (start, end) = (address & !4095, address.saturating_add(size).saturating_add(4095) & !4095);
-        if end > limit {
+    let in_reach = |&(address, size): &(u64, u64)| {
+        let fine = pages(address, size).1 <= limit;
+        if !fine {
             warning!("Domain 0: device at {address:#x} is out of reach");
-            continue;
         }
-        let mut at = start;
-        // A page of memory among a device's registers is not Dom0's to have; tell whole pieces apart.
-        while at < end {
-            let memory = frames::is_memory(Mfn::of(at)) || is_hidden(machine, at);
-            let run = if machine_has_anything(machine, start, end) { next_change(machine, at, end) } else { end };
-            if !memory {
-                p2m.set(Gfn::of(at), Mfn::of(at), (run - at) / 4096, Kind::Device).map_err(full)?;
-            }
-            at = run;
-        }
+        fine
+    };
+    let devices = devicetree::devices(host, machine).into_iter().filter(in_reach);
+    let devices = merged(devices.map(|(address, size)| pages(address, size)).collect());
+    // A page of memory, or of ours, among a device's registers is not Dom0's to have.
+    let kept = merged(hidden(machine).chain(frames::banks()).collect());
+    for (start, end) in without(&devices, &kept) {
+        p2m.set(Gfn::of(start), Mfn::of(start), (end - start) / 4096, Kind::Device).map_err(full)?;
     }
     for &(start, end) in banks {
+        if end > limit {
+            return Err(format!("Domain 0's memory at {start:#x} is beyond what it can address"));
+        }
         p2m.set(Gfn::of(start), Mfn::of(start), (end - start) / 4096, Kind::Memory).map_err(full)?;
     }
     if let GicKind::V2 { interface, guest, .. } = machine.gic.kind {
@@ -411,23 +403,47 @@ fn hidden(machine: &Machine) -> impl Iterator<Item = (u64, u64)> {
     gic.into_iter()
         .chain([layout::image_physical()])
         .chain(machine.uart.iter().map(|uart| uart.registers))
-        .map(|(start, size)| (start & !4095, (start + size + 4095) & !4095))
+        .map(|(start, size)| pages(start, size))
 }
 
-fn is_hidden(machine: &Machine, address: u64) -> bool {
-    hidden(machine).any(|(start, end)| (start..end).contains(&address))
+/// Returns start and end of the pages that hold some of `size` bytes from `address` on; what goes beyond all addresses ends with them.
+fn pages(address: u64, size: u64) -> (u64, u64) {
+    (address & !4095, address.saturating_add(size).saturating_add(4095) & !4095)
 }
 
-/// Whether something in the range is memory or hidden.
-fn machine_has_anything(machine: &Machine, start: u64, end: u64) -> bool {
-    hidden(machine).any(|range| overlap(range, (start, end))) || frames::overlaps(start, end)
+/// Returns ranges in order, those that overlap or touch as one.
+fn merged(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    ranges.retain(|&(start, end)| start < end);
+    ranges.sort_unstable();
+    ranges.dedup_by(|next, last| {
+        let joins = next.0 <= last.1;
+        if joins {
+            last.1 = last.1.max(next.1);
+        }
+        joins
+    });
+    ranges
 }
 
-/// Returns the next page at which memory or hidden registers begin or end.
-fn next_change(machine: &Machine, at: u64, end: u64) -> u64 {
-    let kind = |address: u64| frames::is_memory(Mfn::of(address)) || is_hidden(machine, address);
-    let now = kind(at);
-    (at..end).step_by(4096).find(|&address| kind(address) != now).unwrap_or(end)
+/// Returns what of some ranges is in none of others; both are in order, and apart.
+fn without(ranges: &[(u64, u64)], others: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let (mut left, mut next) = (Vec::new(), 0);
+    for &(start, end) in ranges {
+        let mut at = start;
+        while others.get(next).is_some_and(|other| other.1 <= at) {
+            next += 1;
+        }
+        for &(low, high) in others[next..].iter().take_while(|other| other.0 < end) {
+            if at < low {
+                left.push((at, low));
+            }
+            at = high;
+        }
+        if at < end {
+            left.push((at, end));
+        }
+    }
+    left
 }
 
 fn new_domain(machine: &Machine, mut p2m: P2m, vcpus: usize, pages: u64) -> Result<Domain, String> {
@@ -502,7 +518,9 @@ fn new_domain(machine: &Machine, mut p2m: P2m, vcpus: usize, pages: u64) -> Resu
 mod tests {
     use super::*;
 
-    use crate::arch::{Event, start_memory, take_record};
+    use crate::arch::{Event, MEMORY, MEMORY_SIZE, start_memory, take_record};
+    use fdt::Fdt;
+    use proptest::prelude::*;
     use std::io::Write;
 
     fn module(start: u64, size: u64) -> Module {
@@ -608,5 +626,79 @@ mod tests {
         let tiny = [(0x8000_0000, 0x8000_0000 + 41 * MIB)];
         let none = Placement::choose(&tiny, &kernel(0), Some(&module(0x4d00_0000, MIB)));
         assert!(none.is_err());
+    }
+
+    /// Returns the machine that a tree describes with these devices and this place for CPUs' interfaces, and the tree.
+    fn host(devices: &[(u64, u64)], interface: (u64, u64)) -> (Machine, Tree) {
+        let mut tree = Tree::new();
+        let root = tree.root();
+        tree.set_cells(root, "#address-cells", &[2]);
+        tree.set_cells(root, "#size-cells", &[2]);
+        tree.set_cells(root, "interrupt-parent", &[1]);
+        let gic = tree.ensure("/intc@8000000").unwrap();
+        tree.set_string(gic, "compatible", "arm,gic-400");
+        tree.set_cells(gic, "phandle", &[1]);
+        tree.set_cells(gic, "#interrupt-cells", &[3]);
+        tree.set_cells(gic, "interrupts", &[1, 9, 4]);
+        tree.set_reg(gic, &[(0x800_0000, 0x1000), interface, (0x803_0000, 0x2000), (0x804_0000, 0x2000)]);
+        let timer = tree.ensure("/timer").unwrap();
+        tree.set_string(timer, "compatible", "arm,armv8-timer");
+        tree.set_cells(timer, "interrupts", &[1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4]);
+        for (index, &device) in devices.iter().enumerate() {
+            let node = tree.ensure(&format!("/device@{index:x}")).unwrap();
+            tree.set_reg(node, &[device]);
+        }
+        let blob = tree.emit(&Default::default()).unwrap();
+        let fdt = Fdt::new(&blob).unwrap();
+        let host = Tree::from_fdt(&fdt);
+        (Machine::read(&fdt, &host).unwrap(), host)
+    }
+
+    #[test]
+    fn huge_devices_are_mapped_at_once_around_what_is_ours() {
+        start_memory();
+        let (end, memory_end) = (1u64 << stage2::address_bits(), MEMORY + MEMORY_SIZE);
+        let whole = [(0, end), (0x1234, end - 0x2000), (0, end)];
+        let beyond = [(0, end + 1), (u64::MAX, u64::MAX), (1, u64::MAX - 1), (u64::MAX - 4095, 4096), (end, 4096)];
+        let (machine, tree) = host(&[&whole[..], &beyond[..]].concat(), (0x801_0000, 0x2000));
+        let bank = (MEMORY, MEMORY + BLOCK);
+        let p2m = physical_memory(&machine, &tree, &[bank]).unwrap();
+        let at = |address: u64| p2m.get(Gfn::of(address)).map(|(mfn, kind)| (mfn.address(), kind));
+        for address in [0, 0x7ff_f000, 0x800_1000, 0x803_2000, bank.0 - 4096, memory_end, end - 4096] {
+            assert_eq!(at(address), Some((address, Kind::Device)), "{address:#x}");
+        }
+        for address in [0x800_0000, 0x803_0000, 0x804_1000, bank.1, memory_end - 4096] {
+            assert_eq!(at(address), None, "{address:#x}");
+        }
+        assert_eq!(at(bank.0), Some((bank.0, Kind::Memory)));
+        assert_eq!(at(0x801_1000), Some((0x804_1000, Kind::Device)), "a guest's own interface");
+    }
+
+    #[test]
+    fn what_lies_beyond_all_addresses_is_refused() {
+        start_memory();
+        let end = 1 << stage2::address_bits();
+        for interface in [(1 << 60, 0x2000), (end - 0x1000, 0x2000)] {
+            let (machine, tree) = host(&[], interface);
+            assert!(physical_memory(&machine, &tree, &[]).is_err(), "{interface:x?}");
+        }
+        let (machine, tree) = host(&[], (0x801_0000, 0x2000));
+        assert!(physical_memory(&machine, &tree, &[(end, end + BLOCK)]).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_sets_of_pages(ranges in ranges(), others in ranges()) {
+            let inside = |list: &[(u64, u64)], at: u64| list.iter().any(|&(start, end)| (start..end).contains(&at));
+            let left = without(&merged(ranges.clone()), &merged(others.clone()));
+            for at in 0..80 {
+                prop_assert_eq!(inside(&left, at), inside(&ranges, at) && !inside(&others, at), "{}", at);
+            }
+            prop_assert!(left.windows(2).all(|pair| pair[0].1 <= pair[1].0));
+        }
+    }
+
+    fn ranges() -> impl Strategy<Value = Vec<(u64, u64)>> {
+        proptest::collection::vec((0u64..64, 0u64..16).prop_map(|(start, size)| (start, start + size)), 0..12)
     }
 }

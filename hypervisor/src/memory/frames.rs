@@ -111,13 +111,10 @@ pub fn is_memory(frame: Mfn) -> bool {
     entry(frame).is_some()
 }
 
-/// Whether any of the addresses from `start` to `end` is memory.
-pub fn overlaps(start: u64, end: u64) -> bool {
-    let Some((banks, count)) = BANKS_FOUND.get() else { return false };
-    banks[..*count]
-        .iter()
-        .flatten()
-        .any(|bank| bank.first * PAGE_SIZE < end && start < (bank.first + bank.count) * PAGE_SIZE)
+/// Returns the pieces of memory, as start and end.
+pub fn banks() -> impl Iterator<Item = (u64, u64)> {
+    let banks = BANKS_FOUND.get().map_or(&[][..], |(banks, count)| &banks[..*count]);
+    banks.iter().flatten().map(|bank| (bank.first * PAGE_SIZE, (bank.first + bank.count) * PAGE_SIZE))
 }
 
 /// Returns one more than the last frame of memory.
