@@ -158,6 +158,23 @@ pub fn unmap(own: &Domain, handle: u32, address: u64) -> Result<(), GrantStatus>
     Ok(())
 }
 
+/// Gives back every grant that a domain has mapped, for its end: the marks in the granters' entries go, and the handles' references. (What
+/// is left in the domain's memory holds references of its own, which go with its tables.) `find` returns a granter, which is there as long
+/// as others have mapped its pages.
+pub fn release_all(own: &Domain, find: impl Fn(u16) -> Option<Arc<Domain>>) {
+    let mut from = 0;
+    loop {
+        let mut mappings = own.mappings.lock();
+        let Some((handle, mapping)) = mappings.next(from) else { return };
+        mappings.release(handle);
+        drop(mappings);
+        from = handle + 1;
+        let Some(granter) = find(mapping.domain) else { continue };
+        let mfn = granter.grants.lock().pinned_frame(mapping.reference);
+        mfn.into_iter().for_each(|mfn| unpin(&granter, mapping.reference, mapping.access, mfn));
+    }
+}
+
 /// A side of a copy, pinned until this is dropped.
 pub struct Pinned {
     mfn: Mfn,

@@ -89,11 +89,9 @@ fn question(caller: &Caller<'_>, address: u64) -> Result<Arc<Domain>, Errno> {
     caller.target(caller.get::<MemoryDomain>(address)?.domid)
 }
 
-/// Returns the frame, if it is another domain's, that a translation holds a reference of. A grant's has one besides that of its handle:
-/// a guest may give the handle back and leave the translation where it is.
+/// Returns the frame, if it is another domain's, that a translation holds a reference of.
 pub fn foreign_frame(translation: Option<(Mfn, Kind)>) -> Option<Mfn> {
-    let holds = |kind| matches!(kind, Kind::Foreign | Kind::ForeignReadOnly | Kind::Grant | Kind::GrantReadOnly);
-    translation.filter(|&(_, kind)| holds(kind)).map(|(mfn, _)| mfn)
+    translation.filter(|&(_, kind)| kind.holds()).map(|(mfn, _)| mfn)
 }
 
 /// Makes a frame number mean a frame, whatever it meant; what it held of another domain is given back.

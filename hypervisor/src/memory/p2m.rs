@@ -77,6 +77,12 @@ impl Kind {
         matches!(self, Kind::Memory | Kind::MemoryReadOnly)
     }
 
+    /// Whether a translation of this kind holds a reference of the frame, which is another domain's. A grant's does besides that of its
+    /// handle: a guest may give the handle back and leave the translation where it is.
+    pub fn holds(self) -> bool {
+        matches!(self, Kind::Foreign | Kind::ForeignReadOnly | Kind::Grant | Kind::GrantReadOnly)
+    }
+
     fn of(descriptor: u64) -> Kind {
         Kind::ALL[((descriptor >> KIND_SHIFT & 15) as usize).clamp(1, 9) - 1]
     }
@@ -335,12 +341,30 @@ fn free_tables(table: Mfn, level: u32) -> u64 {
     count
 }
 
+/// Gives back what the translations in a table hold of other domains.
+fn release(table: Mfn, level: u32, entries: usize) {
+    for index in 0..entries {
+        let entry = frames::read_entry(table, index);
+        if entry & VALID == 0 {
+            continue;
+        }
+        if level < 3 && entry & TABLE_OR_PAGE != 0 {
+            release(Mfn::of(entry & ADDRESS), level + 1, 512);
+        } else if Kind::of(entry).holds() {
+            let first = Mfn::of(entry & ADDRESS).0;
+            (first..first + span(level)).map(Mfn).for_each(frames::put);
+        }
+    }
+}
+
 impl Drop for P2m {
+    /// Frees the tables, and gives back the frames of other domains that were mapped. The domain's own are not counted here.
     fn drop(&mut self) {
-        // Nobody runs with it any more; what is cached of it goes before its identifier is used again.
+        // Nobody runs with it any more; what is cached of it goes before its identifier, or a frame, is used again.
         stage2::invalidate_all(self.vttbr);
         VMIDS.give((self.vttbr >> 48) as u8);
         let order = self.bits.saturating_sub(12 + 9 * (4 - self.start));
+        release(self.root, self.start, 512 << order);
         for index in 0..512usize << order {
             let entry = frames::read_entry(self.root, index);
             if entry & VALID != 0 && entry & TABLE_OR_PAGE != 0 {
@@ -496,6 +520,30 @@ mod tests {
             p2m.set(Gfn(5), Mfn(7), 1, kind).unwrap();
             assert_eq!(p2m.get(Gfn(5)), Some((Mfn(7), kind)));
         }
+        // It holds no reference, as one that is mapped for a guest does.
+        p2m.clear(Gfn(5), 1).unwrap();
+    }
+
+    #[test]
+    fn what_was_mapped_of_others_is_given_back_with_the_tables() {
+        start_memory();
+        let theirs: Vec<Mfn> = (0..4).map(|_| frames::allocate_as(0, 55, frames::State::Domain).unwrap()).collect();
+        let own = frames::allocate_as(0, 56, frames::State::Domain).unwrap();
+        let mut p2m = P2m::new(40, 1).unwrap();
+        let kinds = [Kind::Foreign, Kind::ForeignReadOnly, Kind::Grant, Kind::GrantReadOnly];
+        for (index, (&mfn, kind)) in theirs.iter().zip(kinds).enumerate() {
+            frames::get(mfn, 55).unwrap();
+            p2m.set(Gfn(index as u64 * 0x4_0000 + 7), mfn, 1, kind).unwrap();
+            // Its owner goes first.
+            frames::put(mfn);
+            assert_eq!(frames::owner_of(mfn), Some((55, frames::State::Domain)), "kept by the translation");
+        }
+        p2m.set(Gfn(9), own, 1, Kind::Memory).unwrap();
+        p2m.set(Gfn(1 << 20), Mfn(1 << 18), 1 << 18, Kind::Device).unwrap();
+        drop(p2m);
+        assert!(theirs.iter().all(|&mfn| frames::owner_of(mfn).is_none_or(|(owner, _)| owner != 55)));
+        assert_eq!(frames::owner_of(own), Some((56, frames::State::Domain)), "its own are counted elsewhere");
+        frames::put(own);
     }
 
     #[test]

@@ -24,7 +24,7 @@ use hypervisor::arch::{
 use hypervisor::console::limit::Limit;
 use hypervisor::device::vgic::{Version, Vgic};
 use hypervisor::device::vpsci;
-use hypervisor::domain::grants::{FRAMES_MAX, Grants};
+use hypervisor::domain::grants::{self, FRAMES_MAX, Grants};
 use hypervisor::domain::vcpu::{Status, Vcpu, WATCHDOGS};
 use hypervisor::domain::{self, Domain, Interrupts, Map};
 use hypervisor::event::Events;
@@ -409,30 +409,22 @@ impl World {
             verdict = verdict.and(checked);
         }
         for domain in &self.domains {
-            let mut mappings = domain.mappings.lock();
-            while let Some((handle, mapping)) = mappings.next(0) {
-                let mut grants = self.domains[usize::from(mapping.domain)].grants.lock();
-                match grants.pinned_frame(mapping.reference) {
-                    Some(mfn) => {
-                        grants.unpin(mapping.reference, mapping.access);
-                        frames::put(Mfn(mfn));
-                    }
-                    None => verdict = verdict.and(Err(format!("handle {handle} maps what is not pinned"))),
+            let mappings = domain.mappings.lock();
+            let all = std::iter::successors(mappings.next(0), |&(handle, _)| mappings.next(handle + 1));
+            for (handle, mapping) in all {
+                let pinned = self.domains[usize::from(mapping.domain)].grants.lock().pinned_frame(mapping.reference);
+                if pinned.is_none() {
+                    verdict = verdict.and(Err(format!("handle {handle} maps what is not pinned")));
                 }
-                mappings.release(handle);
             }
+            drop(mappings);
+            grants::release_all(domain, |id| self.domains.get(usize::from(id)).cloned());
         }
         for domain in &self.domains {
             let mut left = 0;
             domain.grants.lock().for_each_pinned(|_, _, _, _, _, _| left += 1);
             if left != 0 {
                 verdict = verdict.and(Err(format!("{left} grants of domain {} are pinned for ever", domain.id)));
-            }
-            for (gfn, mfn, kind) in leaves(domain) {
-                let mut p2m = domain.p2m.lock();
-                if is_held(kind) && p2m.clear(Gfn(gfn), 1).is_ok() {
-                    frames::put(mfn);
-                }
             }
         }
         // The domains themselves go: their tables, shared pages, event arrays.
@@ -493,11 +485,6 @@ fn order(number: usize) -> u64 {
 /// Whose a frame is, if it is one of the domains'.
 fn owner(mfn: Mfn) -> Option<(u16, State)> {
     frames::owner_of(mfn).filter(|&(owner, _)| owner < 2)
-}
-
-/// Whether a translation of this kind holds a reference of its own.
-fn is_held(kind: Kind) -> bool {
-    matches!(kind, Kind::Foreign | Kind::ForeignReadOnly | Kind::Grant | Kind::GrantReadOnly)
 }
 
 /// Returns what a domain's frames mean: each with the machine's frame and the kind.
