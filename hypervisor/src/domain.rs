@@ -108,7 +108,7 @@ pub struct Domain {
     pub grants: Lock<Grants>,
     /// What it has mapped of others' grants.
     pub mappings: Lock<Mappings>,
-    /// vCPUs that wait in SCHEDOP_poll, as bits.
+    /// Not 0 if some vCPU may wait in SCHEDOP_poll ([`Vcpu::polls`]).
     pub polling: AtomicU64,
     /// Ways it wants to be treated (vm_assist).
     pub assists: AtomicU64,
@@ -227,9 +227,10 @@ impl Domain {
 
     /// Lets vCPUs that poll look again: a port is pending that was not. They find out themselves whether it is one of theirs.
     pub fn wake_pollers(self: &Arc<Self>) {
-        if self.polling.load(SeqCst) != 0 {
-            let polling = self.polling.swap(0, SeqCst);
-            self.notify((0..self.vcpus.len().min(64)).filter(|index| polling >> index & 1 != 0));
+        // A vCPU says that it polls before it says that some do, and looks at its ports after both.
+        if self.polling.load(SeqCst) != 0 && self.polling.swap(0, SeqCst) != 0 {
+            let polls = |index: &usize| self.vcpus[*index].polls.swap(false, SeqCst);
+            self.notify((0..self.vcpus.len()).filter(polls));
         }
     }
 

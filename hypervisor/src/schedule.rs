@@ -303,6 +303,10 @@ mod tests {
     use super::*;
     use crate::device::vgic::registers::{Frame, Place};
     use crate::domain::fixture;
+    use crate::hypercall::{Answer, sched_op};
+    use crate::memory::guest;
+    use crate::run::{Caller, Then};
+    use xen_abi::sched::SchedOp;
 
     #[test]
     fn a_deadline_is_not_that_of_a_vcpu_which_another_cpu_has() {
@@ -326,5 +330,65 @@ mod tests {
             assert_eq!(domain.vgic.lock().is_pending(0), raised, "registers on {on}");
         }
         MEMBERS[3].lock().clear();
+    }
+
+    /// Makes a call of scheduling with these words as argument.
+    fn ask(entity: &Entity, operation: SchedOp, address: u64, argument: &[u32]) -> (Answer, Then) {
+        let bytes: Vec<u8> = argument.iter().flat_map(|word| word.to_le_bytes()).collect();
+        guest::write(entity.domain.id, address, &bytes).unwrap();
+        let mut state = entity.vcpu().state.lock();
+        sched_op::call(&mut Caller { entity, state: &mut state }, operation.number().into(), address)
+    }
+
+    #[test]
+    fn who_polls_wakes_when_the_time_has_come_and_a_watchdog_bites() {
+        let (domain, memory) = fixture::domain(79, false);
+        let entity = Entity { domain: domain.clone(), index: 0 };
+        arch::become_cpu(2);
+        entity.vcpu().cpu.store(2, SeqCst);
+        MEMBERS[2].lock().push(entity.clone());
+        let seconds = |halves: u64| timer::pass(timer::frequency() * halves / 2);
+        let at = timer::now() + timer::frequency();
+        let nanoseconds = u128::from(at) * 1_000_000_000 / u128::from(timer::frequency()) + 1;
+        let poll = [0, 0, 0, 0, nanoseconds as u32, (nanoseconds >> 32) as u32];
+        assert_eq!(ask(&entity, SchedOp::Poll, memory, &poll), (Ok(0), Then::Block));
+        for due in [false, true] {
+            fire_timers();
+            assert_eq!(entity.vcpu().news.load(SeqCst), due);
+            seconds(3);
+        }
+        // It was for once; what is over already is not waited for.
+        assert_eq!(entity.vcpu().deadlines[POLL].load(SeqCst), NEVER);
+        assert_eq!(ask(&entity, SchedOp::Poll, memory, &poll), (Ok(0), Then::Resume));
+        // Of two seconds; set anew after one and a half.
+        assert_eq!(ask(&entity, SchedOp::Watchdog, memory, &[0, 2]).0, Ok(1));
+        seconds(3);
+        fire_timers();
+        assert_eq!(ask(&entity, SchedOp::Watchdog, memory, &[1, 2]).0, Ok(0));
+        seconds(3);
+        fire_timers();
+        assert_eq!(*domain.shutdown.lock(), None);
+        seconds(2);
+        fire_timers();
+        assert_eq!(*domain.shutdown.lock(), Some(ShutdownReason::Watchdog.number()));
+        MEMBERS[2].lock().clear();
+    }
+
+    #[test]
+    fn each_of_many_vcpus_polls_for_itself() {
+        let (domain, memory) = fixture::domain_of(80, false, 70);
+        let who = |index| Entity { domain: domain.clone(), index };
+        for index in [1, 65] {
+            assert_eq!(ask(&who(index), SchedOp::Poll, memory, &[0; 6]), (Ok(0), Then::Block));
+        }
+        let told = || [0, 1, 2, 65].map(|index| domain.vcpus[index].news.swap(false, SeqCst));
+        assert_eq!(told(), [false; 4]);
+        domain.wake_pollers();
+        assert_eq!(told(), [false, true, false, true]);
+        domain.wake_pollers();
+        assert_eq!(told(), [false; 4], "each once");
+        assert_eq!(ask(&who(65), SchedOp::Poll, memory, &[0; 6]), (Ok(0), Then::Block));
+        domain.wake_pollers();
+        assert_eq!(told(), [false, false, false, true], "not the one 64 before it");
     }
 }

@@ -52,6 +52,8 @@ pub struct Vcpu {
     pub pinned: AtomicUsize,
     /// The CPU where SCHEDOP_pin_override holds it meanwhile, or [`NOWHERE`].
     pub held: AtomicUsize,
+    /// It waits in SCHEDOP_poll, and nothing became pending since.
+    pub polls: AtomicBool,
     /// Somebody wants to see its registers, which it shows when it is back.
     pub asked: AtomicBool,
     /// Why it came back, ever.
@@ -123,6 +125,7 @@ impl Vcpu {
             deadlines: [const { AtomicU64::new(NEVER) }; 5],
             pinned: AtomicUsize::new(NOWHERE),
             held: AtomicUsize::new(NOWHERE),
+            polls: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             exits: exits.clone(),
             state: Lock::new(State {

@@ -65,10 +65,11 @@ fn poll(caller: &mut Caller<'_>, address: u64) -> Result<Then, Errno> {
     if argument.nr_ports > POLL_MAX {
         return Err(Errno::EINVAL);
     }
-    let (domain, index) = (caller.domain().clone(), caller.entity.index);
+    let domain = caller.domain().clone();
     let vcpu = caller.entity.vcpu();
     // Said first, so that a port that becomes pending while they are looked at is noticed.
-    domain.polling.fetch_or(1 << (index % 64), SeqCst);
+    vcpu.polls.store(true, SeqCst);
+    domain.polling.store(1, SeqCst);
     let mut any = false;
     for port in 0..u64::from(argument.nr_ports) {
         let port: u32 = caller.get(argument.ports.0.wrapping_add(port * u32::CLEAR.len() as u64))?;
@@ -82,7 +83,7 @@ fn poll(caller: &mut Caller<'_>, address: u64) -> Result<Then, Errno> {
     schedule::set_timer();
     let then = run::wait(caller);
     // What became pending before the news were cleared is looked at once more by the guest.
-    if domain.polling.load(SeqCst) >> (index % 64) & 1 == 0 {
+    if !vcpu.polls.load(SeqCst) {
         // It goes on where it is, with what the wait took out of its list registers.
         vcpu.news.store(true, SeqCst);
         return Ok(Then::Resume);
