@@ -158,6 +158,20 @@ pub struct Maintenance {
     pub not_listed: bool,
 }
 
+/// What of a vCPU's interrupt interface lets interrupts through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// The priority mask: what is signalled has a lower value.
+    pub mask: u8,
+    /// Whether interrupts of groups 0 and 1 are signalled.
+    pub groups: [bool; 2],
+}
+
+impl Gate {
+    /// One that lets everything through.
+    pub const OPEN: Gate = Gate { mask: u8::MAX, groups: [true; 2] };
+}
+
 /// The registers of one vCPU's interrupt interface that outlive its list registers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct InterruptInterface {

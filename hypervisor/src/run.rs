@@ -331,13 +331,13 @@ fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
     }
 }
 
-/// WFI: sleeps unless an interrupt is pending, masked or not.
+/// WFI: sleeps unless an interrupt is signalled, which PSTATE may mask.
 pub fn wait(caller: &mut Caller<'_>) -> Then {
     sync(caller.entity, caller.state);
     let pending = protocol::look(caller.entity, || {
         let mut vgic = caller.entity.domain.vgic.lock();
         settle(caller.entity, &mut vgic);
-        vgic.is_pending(caller.entity.index) || arch::vcpu::is_system_error_pending()
+        vgic.is_signalled(caller.entity.index, gic::gate()) || arch::vcpu::is_system_error_pending()
     });
     if pending {
         caller.entity.vcpu().news.store(true, SeqCst);

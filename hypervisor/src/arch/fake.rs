@@ -412,7 +412,7 @@ pub mod gic {
     use core::cell::RefCell;
 
     use super::board;
-    use crate::arch::{ListRegister, Maintenance};
+    use crate::arch::{Gate, ListRegister, Maintenance};
 
     /// The SGI that makes a CPU look at what is new for it.
     pub const KICK: u32 = 0;
@@ -445,6 +445,7 @@ pub mod gic {
         static SIGNALS_AGAIN: core::cell::Cell<bool> = const { core::cell::Cell::new(true) };
         static LISTS: RefCell<[Option<ListRegister>; 4]> = const { RefCell::new([None; 4]) };
         static ENDS: core::cell::Cell<u32> = const { core::cell::Cell::new(0) };
+        static GATE: core::cell::Cell<(Gate, bool)> = const { core::cell::Cell::new((Gate::OPEN, false)) };
         static PHYSICAL: RefCell<[Physical; 1024]> = const {
             RefCell::new([Physical { enabled: false, latched: false, line: false, edge: false, active: 0, cpu: 0 }; 1024])
         };
@@ -578,6 +579,18 @@ pub mod gic {
             Some(list) => list.active = false,
             None => ENDS.set(ENDS.get() + 1),
         });
+    }
+    /// Returns what of the loaded vCPU's interface lets interrupts through.
+    pub fn gate() -> Gate {
+        GATE.get().0
+    }
+    /// Whether its priority drop and deactivation are apart.
+    pub fn is_end_split() -> bool {
+        GATE.get().1
+    }
+    /// Makes this thread's interface so.
+    pub fn set_gate(gate: Gate, split: bool) {
+        GATE.set((gate, split));
     }
     /// Asks for maintenance interrupts: only those of ends come here.
     pub fn set_maintenance(_wanted: Maintenance) {

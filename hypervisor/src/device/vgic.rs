@@ -33,7 +33,7 @@ use alloc::vec::Vec;
 
 #[cfg(test)]
 use crate::arch::ListRegister;
-use crate::arch::gic;
+use crate::arch::{Gate, gic};
 
 /// SGIs and PPIs: each vCPU has its own.
 pub const PRIVATE: usize = 32;
@@ -428,14 +428,31 @@ impl Vgic {
         })
     }
 
-    /// Whether something pending waits for a vCPU that sleeps.
-    pub fn is_pending(&self, vcpu: usize) -> bool {
+    /// Whether something pending is signalled to a vCPU that is about to sleep, whose interface is `gate`. WFI ends by an interrupt that
+    /// the interface signals, whatever PSTATE masks (DDI 0487, "Wait for Interrupt"); the interface signals none that its priority mask or
+    /// its groups hold back (IHI 0069, 4.8; IHI 0048, 3.3). What the priority of a running interrupt holds back is let through: a guest that
+    /// sleeps while it handles one may wake up without a reason, as any may at any time.
+    pub fn is_signalled(&self, vcpu: usize, gate: Gate) -> bool {
         self.numbers(vcpu).any(|number| {
             self.get(vcpu, number).is_some_and(|interrupt| {
                 let forwarded = interrupt.enabled && self.is_forwarded(interrupt.group1);
-                forwarded && interrupt.is_pending() && !interrupt.active
+                let passes = gate.groups[usize::from(interrupt.group1)] && interrupt.priority < gate.mask;
+                forwarded && passes && interrupt.is_pending() && !interrupt.active
             })
         })
+    }
+
+    /// Whether something pending waits for a vCPU.
+    #[cfg(not(target_os = "none"))]
+    pub fn is_pending(&self, vcpu: usize) -> bool {
+        self.is_signalled(vcpu, Gate::OPEN)
+    }
+
+    /// Deactivates an interrupt that a vCPU names, which is in nobody's list register. Returns whom that concerns.
+    pub fn deactivate(&mut self, vcpu: usize, interrupt: usize) -> Notify {
+        let known = self.get_mut(vcpu, interrupt).filter(|known| known.active && known.listed.is_none())?;
+        known.deactivate();
+        self.update(vcpu, interrupt)
     }
 
     /// Forgets everything that a vCPU which is switched off had pending or active of its own.
@@ -549,6 +566,49 @@ mod tests {
         assert_eq!(flushed.used, 2);
         assert!(flushed.maintenance.none_pending && !flushed.maintenance.not_listed);
         assert_eq!(seen, [33, 34]);
+    }
+
+    #[test]
+    fn what_the_interface_holds_back_wakes_nobody() {
+        let mut vgic = vgic(1);
+        write_private(&mut vgic, 0, 0x1_0100, 1 << 20 | 1 << 21);
+        write_private(&mut vgic, 0, 0x1_0080, 1 << 21);
+        write_private(&mut vgic, 0, 0x1_0414, 0xa080);
+        vgic.inject(0, 20);
+        let gate = |mask, groups| Gate { mask, groups };
+        assert!(vgic.is_signalled(0, gate(0x88, [true, false])));
+        assert!(!vgic.is_signalled(0, gate(0x80, [true, true])), "a mask of its own priority");
+        assert!(!vgic.is_signalled(0, gate(0xff, [false, true])), "its group is off");
+        assert!(!vgic.is_signalled(0, gate(0, [true, true])), "at reset");
+        vgic.inject(0, 21);
+        assert!(vgic.is_signalled(0, gate(0xff, [false, true])), "another one's is on");
+        assert!(!vgic.is_signalled(0, gate(0xa0, [false, true])));
+    }
+
+    #[test]
+    fn a_deactivation_that_names_one_ends_that_one() {
+        let mut vgic = vgic(2);
+        write(&mut vgic, 0x104, 4, u32::MAX.into());
+        for interrupt in [32, 33, 34] {
+            write(&mut vgic, 0x400 + interrupt, 1, interrupt);
+            vgic.inject(0, interrupt as u32);
+            // Taken, with its priority dropped and not deactivated.
+            vgic.flush(0, 4, |_, _| {});
+            vgic.sync(0, 0, |_| (false, true));
+        }
+        let active = |vgic: &Vgic| vgic.read(Place { own: 0, frame: Frame::Distributor, offset: 0x304, size: 4 });
+        assert_eq!(active(&vgic), 0b111);
+        // One list register: two of them are in none. What is in it is not to be ended here.
+        assert!(vgic.flush(0, 1, |_, _| {}).maintenance.not_listed);
+        vgic.deactivate(0, 32);
+        assert_eq!(active(&vgic), 0b111);
+        vgic.sync(0, 0, |_| (false, true));
+        vgic.deactivate(0, 34);
+        assert_eq!(active(&vgic), 0b011, "not the most urgent one");
+        for (interrupt, left) in [(34, 0b011), (99, 0b011), (1023, 0b011), (32, 0b010), (33, 0)] {
+            vgic.deactivate(0, interrupt);
+            assert_eq!(active(&vgic), left);
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use crate::arch::{SystemRegister, timer};
+use crate::arch::{SystemRegister, gic, timer};
 use crate::device::vgic::{self, Concerns, Version};
 use crate::domain::vcpu::NEVER;
 use crate::run::{self, Caller, Then};
@@ -70,6 +70,8 @@ fn write(caller: &mut Caller<'_>, name: (u8, u8, u8, u8, u8), value: u64) -> boo
             }
             return written.is_some();
         }
+        // ICC_DIR_EL1.
+        (3, 0, 12, 11, 1) => return deactivate(caller, value),
         (3, 0, 12, 11, op2 @ 5..=7) => return send(caller, op2, value),
         // Data cache by set and way: no cache can be emptied so while others use it; Linux has not done it since 2014.
         (1, 0, 7, 6 | 10 | 14, 2) => {}
@@ -105,6 +107,20 @@ fn update_timer(caller: &mut Caller<'_>) {
     entity.vcpu().deadlines[1].store(if counts && !line { compare } else { NEVER }, Relaxed);
     entity.domain.set_line(entity.index, entity.domain.interrupts.physical_timer, line);
     schedule::set_timer();
+}
+
+/// ICC_DIR_EL1 (IHI 0069, 12.2), which traps while the guest has more active interrupts than there are list registers. Nothing happens
+/// where priority drop and deactivation are one.
+fn deactivate(caller: &mut Caller<'_>, value: u64) -> bool {
+    if caller.entity.domain.vgic_version != Version::V3 {
+        return false;
+    }
+    if gic::is_end_split() {
+        let (own, first) = (caller.entity.index, value as usize & 0xff_ffff);
+        let concerns = Concerns { bank: Some(own), first, count: 1, pending: false };
+        run::with_vgic(caller, Some(concerns), |vgic| ((), vgic.deactivate(own, first).into_iter().collect()));
+    }
+    true
 }
 
 /// ICC_SGI1R_EL1, ICC_ASGI1R_EL1 and ICC_SGI0R_EL1 (IHI 0069, 12.2), by their Op2. A GICv2 has none of them.

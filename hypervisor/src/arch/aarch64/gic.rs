@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use super::lock::{Lock, Once};
 use super::mmio::Region;
 use super::registers::instruction;
-use crate::arch::{GicPlace, InterruptInterface, ListRegister, Maintenance};
+use crate::arch::{Gate, GicPlace, InterruptInterface, ListRegister, Maintenance};
 
 /// First interrupt that is no interrupt.
 const SPECIAL: u32 = 1020;
@@ -43,6 +43,8 @@ mod hcr {
     const NOT_LISTED: u32 = 1 << 2;
     const NONE_PENDING: u32 = 1 << 3;
     const COUNT_SHIFT: u32 = 27;
+    /// ICH_HCR_EL2 alone: the guest's writes of ICC_DIR_EL1 trap.
+    pub const TRAP_DEACTIVATION: u32 = 1 << 14;
 
     /// Returns the register's value that asks for `wanted`, with no end counted.
     pub fn value(wanted: Maintenance) -> u32 {
@@ -295,8 +297,25 @@ pub fn read_list(index: usize) -> (bool, bool) {
 }
 
 /// Says what the list registers shall ask attention for.
+///
+/// An end of what is in none of them is counted, but not which one it was. Where priority drop and deactivation are one, it is the most
+/// urgent; where they are not, the guest may deactivate in any order, and its deactivation traps if it can (ICH_VTR_EL2.TDS). A GICv2's
+/// GICV_DIR cannot, and shares its page with nothing that could be withheld alone; there the most urgent is taken to be meant.
 pub fn set_maintenance(wanted: Maintenance) {
-    either!(write_control(hcr::value(wanted)));
+    let trap = if wanted.not_listed && is_v3() { v3::trap_deactivation() } else { 0 };
+    either!(write_control(hcr::value(wanted) | trap));
+}
+
+/// Returns what of the loaded vCPU's interface decides on whether a pending interrupt is signalled to it (IHI 0069, ICH_VMCR_EL2; IHI
+/// 0048, GICH_VMCR).
+pub fn gate() -> Gate {
+    let (control, mask) = either!(gate());
+    Gate { mask, groups: [control & 1 != 0, control & 2 != 0] }
+}
+
+/// Whether priority drop and deactivation are apart in the loaded vCPU's interface (EOImode).
+pub fn is_end_split() -> bool {
+    either!(gate()).0 & 1 << 9 != 0
 }
 
 /// Lets the list registers ask for nothing, and show nothing, until [`set_maintenance`] or [`take_ends`]: one that was ended asks until

@@ -103,7 +103,8 @@ impl Vgic {
         ((1u32 << self.banks.len().min(8)) - 1) as u8
     }
 
-    /// Of several targets one takes the interrupt (IHI 0048, 1.4.3, the 1-N model): here the first.
+    /// Of several targets one takes the interrupt (IHI 0048, 1.4.3, the 1-N model), whichever: here the first. Whoever switches a CPU off
+    /// names others before.
     fn write_targets(&mut self, number: usize, targets: u8) -> Option<usize> {
         let targets = targets & self.everybody();
         let target = (targets != 0).then(|| targets.trailing_zeros() as usize);

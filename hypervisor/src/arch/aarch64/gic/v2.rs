@@ -155,6 +155,12 @@ pub fn write_control(value: u32) {
     own().control.write32(control::HCR, value);
 }
 
+/// Returns the guest's control bits, and its priority mask, of which there are five bits.
+pub fn gate() -> (u32, u8) {
+    let control = own().control.read32(control::VMCR);
+    (control, (control >> 27 << 3) as u8)
+}
+
 pub fn save_interface() -> InterruptInterface {
     let control = &own().control;
     let mut active = [[0; 4]; 2];

@@ -215,6 +215,17 @@ pub fn write_control(value: u32) {
     write!("ich_hcr_el2", value.into());
 }
 
+/// Returns the bit of ICH_HCR_EL2 that makes deactivations trap, if this CPU has it (ICH_VTR_EL2.TDS).
+pub fn trap_deactivation() -> u32 {
+    if read!("ich_vtr_el2") >> 19 & 1 != 0 { hcr::TRAP_DEACTIVATION } else { 0 }
+}
+
+/// Returns the guest's control bits, and its priority mask.
+pub fn gate() -> (u32, u8) {
+    let control = read!("ich_vmcr_el2");
+    (control as u32, (control >> 24) as u8)
+}
+
 macro_rules! active_priorities {
     ($act:ident, $bits:expr, $values:expr) => {
         active_priorities!(one $act, $values, 0, "ich_ap0r0_el2", "ich_ap1r0_el2");
