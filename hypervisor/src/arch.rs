@@ -54,7 +54,7 @@ impl Context {
         if self.pstate & AARCH32 != 0 {
             return self.skip_aarch32(vcpu::was_short());
         }
-        self.pc += 4;
+        self.pc = self.pc.wrapping_add(4);
     }
 
     /// The state of an IT block goes on with every instruction (DDI 0487, G1.12, PSTATE.IT).
@@ -206,6 +206,9 @@ mod tests {
         let mut last = Context { pc: 0xffff_fffe, pstate: THUMB, ..Context::default() };
         last.skip_aarch32(true);
         assert_eq!(last.pc, 0);
+        let mut last = Context { pc: u64::MAX - 3, pstate: 5, ..Context::default() };
+        last.skip();
+        assert_eq!(last.pc, 0, "behind the last one of all addresses is the first");
     }
 
     #[test]

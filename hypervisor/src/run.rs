@@ -266,6 +266,16 @@ fn turn(entity: &Entity, state: &mut Guard<'_, State>) -> Then {
     }
 }
 
+/// Runs a vCPU for one turn on the CPU that calls, for host tests, which schedule by themselves; returns what becomes of it.
+#[cfg(not(target_os = "none"))]
+pub fn rehearse(entity: &Entity) -> Then {
+    let mut state = entity.vcpu().state.lock();
+    load(entity, &mut state);
+    let then = turn(entity, &mut state);
+    unload(entity, &mut state);
+    then
+}
+
 /// Matches on why a vCPU came back.
 fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
     match exit {
@@ -286,7 +296,7 @@ fn answer(caller: &mut Caller<'_>, exit: Exit) -> Then {
         Exit::Hvc(number) => {
             caller.note(Reason::Unknown, number.into());
             // The program counter is behind the instruction, and the exception is about the instruction.
-            caller.state.context.pc -= 4;
+            caller.state.context.pc = caller.state.context.pc.wrapping_sub(4);
             undefined(caller)
         }
         Exit::Smc(number) => {

@@ -1,4 +1,4 @@
-//! Fuzz targets as plain functions: bytes as hypercalls, as accesses to the interrupt controller, as a device tree. Each runs over its
+//! Fuzz targets as plain functions: bytes as hypercalls, as why guests come back, as accesses to the interrupt controller, as a device tree. Each runs over its
 //! committed corpus and over some thousands of mutations, and shows with a seeded fault that it notices.
 //!
 //! `hypervisor/fuzz` runs the same functions for hours, with real coverage.
@@ -9,6 +9,8 @@ mod calls;
 mod drive;
 #[path = "fuzz/edges.rs"]
 mod edges;
+#[path = "fuzz/exits.rs"]
+mod exits;
 #[path = "fuzz/input.rs"]
 mod input;
 #[path = "fuzz/seeds.rs"]
@@ -27,6 +29,7 @@ use drive::{Chance, Target, say};
 use verdict::Seeded;
 
 const CALLS: Target = Target { name: "calls", run: calls::run, longest: 4096 };
+const EXITS: Target = Target { name: "exits", run: exits::run, longest: 2048 };
 const VGIC: Target = Target { name: "vgic", run: vgic::run, longest: 1024 };
 const TREE: Target = Target { name: "tree", run: tree::run, longest: 32 << 10 };
 
@@ -62,6 +65,16 @@ fn hypercalls() {
 #[test]
 fn hypercalls_notice() {
     finds_the_seeded_fault(CALLS);
+}
+
+#[test]
+fn exits() {
+    holds_over_corpus(EXITS, 200);
+}
+
+#[test]
+fn exits_notice() {
+    finds_the_seeded_fault(EXITS);
 }
 
 #[test]
@@ -125,10 +138,11 @@ fn nothing_is_reached() {
 fn the_corpus_grows() {
     let seconds = std::env::var("SECONDS_EACH").ok().and_then(|text| text.parse().ok()).unwrap_or(60);
     seeds::all().iter().for_each(|(name, input)| CALLS.keep(name, input));
+    seeds::exits().iter().for_each(|(name, input)| EXITS.keep(name, input));
     let mut chance = Chance(7);
     seeds::interrupts().iter().for_each(|(name, input)| VGIC.keep(name, input));
     (0..4).for_each(|index| VGIC.keep(&format!("chance-{index}"), &chance.bytes(600)));
-    for (target, most) in [(CALLS, 120), (VGIC, 60), (TREE, 12)] {
+    for (target, most) in [(CALLS, 120), (EXITS, 60), (VGIC, 60), (TREE, 12)] {
         target.grow(most, Duration::from_secs(seconds));
     }
 }

@@ -54,7 +54,7 @@ const STEPS: usize = 300;
 const VCPUS: [(u16, usize); 3] = [(0, 0), (0, 1), (1, 0)];
 
 /// Both domains, and who is about to do something.
-struct World {
+pub struct World {
     domains: Vec<Arc<Domain>>,
     first: [u64; 2],
     who: usize,
@@ -82,7 +82,11 @@ fn new_domain(id: u16, vcpus: usize) -> (Arc<Domain>, u64) {
         vcpus: (0..vcpus).map(|index| Vcpu::new(index, 0, Saved::new(1 << 31 | index as u64, vttbr, 0))).collect(),
         vgic: Lock::new(Vgic::new(Version::V3, 32, &affinities, 16)),
         vgic_version: Version::V3,
-        map: Map { distributor: (0x800_0000, 0x1_0000), redistributors: vec![(0x80a_0000, 0x4_0000)], uart: None },
+        map: Map {
+            distributor: (0x800_0000, 0x1_0000),
+            redistributors: vec![(0x80a_0000, 0x4_0000)],
+            uart: Some((0x900_0000, 0x1000)),
+        },
         interrupts: Interrupts { virtual_timer: 27, physical_timer: 30, events: 16 },
         shared_info: SharedPage::lend(id).expect("memory"),
         shared_info_at: Lock::new(None),
@@ -122,6 +126,11 @@ fn start() {
 
 /// Runs an input.
 pub fn run(bytes: &[u8], seeded: Seeded) -> Verdict {
+    in_world(seeded, |world, reached| world.steps(bytes, reached))
+}
+
+/// Lets `act` do something with two domains, and takes them apart then.
+pub fn in_world(seeded: Seeded, act: impl FnOnce(&mut World, &mut Reached) -> Result<(), String>) -> Verdict {
     static ALONE: Mutex<()> = Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     start();
@@ -132,7 +141,7 @@ pub fn run(bytes: &[u8], seeded: Seeded) -> Verdict {
     domains.iter().for_each(|domain| domain::replace(domain.id, Some(domain.clone())));
     let mut world = World { domains, first: [first0, first1], who: 0, place: first0 * 4096, given: Vec::new(), seeded };
     let mut reached = Reached::default();
-    let steps = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| world.steps(bytes, &mut reached)));
+    let steps = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| act(&mut world, &mut reached)));
     limit_copies(u64::MAX);
     (0..2).for_each(|id| domain::replace(id, None));
     while schedule::next().is_some() {}
@@ -157,8 +166,19 @@ pub fn run(bytes: &[u8], seeded: Seeded) -> Verdict {
 }
 
 impl World {
-    fn domain(&self) -> &Arc<Domain> {
+    /// Returns whose turn it is.
+    pub fn domain(&self) -> &Arc<Domain> {
         &self.domains[usize::from(VCPUS[self.who].0)]
+    }
+
+    /// Makes a vCPU the one that does what follows, by its place in [`VCPUS`].
+    pub fn choose(&mut self, who: usize) {
+        self.who = who;
+    }
+
+    /// Returns the number of its domain's first page.
+    pub fn first_page(&self) -> u64 {
+        self.first[usize::from(VCPUS[self.who].0)]
     }
 
     fn steps(&mut self, bytes: &[u8], reached: &mut Reached) -> Result<(), String> {
@@ -254,7 +274,7 @@ impl World {
     }
 
     /// Lets the vCPU that is about to call run.
-    fn entity(&self) -> Entity {
+    pub fn entity(&self) -> Entity {
         let entity = Entity { domain: self.domain().clone(), index: VCPUS[self.who].1 };
         match entity.vcpu().status() {
             Status::Off => drop(schedule::start(&entity.domain, entity.index)),
@@ -266,7 +286,7 @@ impl World {
     }
 
     /// Does what the processor's loop does with a vCPU after an exit.
-    fn then(&self, entity: &Entity, then: Then) {
+    pub fn then(&self, entity: &Entity, then: Then) {
         match then {
             Then::Block => schedule::block(entity),
             Then::Off => schedule::stop(entity),

@@ -1,5 +1,5 @@
-//! The first inputs of two corpora: what a guest does that boots, lends, maps and closes, each as steps of `calls`; and what one does
-//! with interrupts, as steps of `vgic`.
+//! The first inputs of three corpora: what a guest does that boots, lends, maps and closes, each as steps of `calls`; what one does with
+//! interrupts, as steps of `vgic`; and why one comes back, as steps of `exits`.
 
 /// Steps in the making.
 #[derive(Default)]
@@ -334,5 +334,42 @@ pub fn interrupts() -> Vec<(String, Vec<u8>)> {
             all.push((format!("v{}-{vcpus}-vcpus-{lists}-lists", if v2 { 2 } else { 3 }), script.bytes));
         }
     }
+    all
+}
+
+/// Returns the first inputs of `exits`, with their names.
+pub fn exits() -> Vec<(&'static str, Vec<u8>)> {
+    let start = [1, 0xe7, 0, 0, 1, 0, 0, 0x80, 0xff, 0xff, 0xc5, 3, 0, 0];
+    let mut all = vec![("interrupts", start.to_vec()), ("registers", start.to_vec()), ("firmware", start.to_vec())];
+    // The distributor on, every PPI enabled on each vCPU, then an edge is taken, ended, and slept for.
+    let store = |device: u8, offset: u16, value: u32| {
+        let (at, value) = (offset.to_le_bytes(), value.to_le_bytes());
+        [[0, 3, 0xe6].as_slice(), &value, &[2, 2, device], &at, &[2 | 3 << 2, 2]].concat()
+    };
+    let load = |device: u8, offset: u16, operands: u16| {
+        [[2, 3, device].as_slice(), &offset.to_le_bytes(), &operands.to_le_bytes()].concat()
+    };
+    let bytes = &mut all[0].1;
+    bytes.extend(store(0, 0, 3));
+    bytes.extend(store(2, 0x100, u32::MAX));
+    for vcpu in [0, 1] {
+        bytes.extend([5, vcpu, 20, 0, 5, vcpu, 30, 1, 2, 9, 0, 3, 20, 4, 20, 7, 1 - vcpu]);
+        bytes.extend(load(0, 4, 2 | 5 << 2));
+        bytes.extend(load(1 + vcpu, 8, 3 | 6 << 2 | 1 << 8));
+    }
+    let bytes = &mut all[1].1;
+    for which in 0..16 {
+        bytes.extend([2, 0, which, 7, 1, 2, 0, which, 8, 0, 6, which, 0, 1]);
+    }
+    bytes.extend([2, 1, 0x21, 0x43, 0x30, 0, 2, 4, 1, 0x46, 0, 0, 0, 0xe0, 0, 0, 0, 2, 5, 1, 0, 0x1e, 0]);
+    bytes.extend(load(4, 0x18, 3 << 2));
+    bytes.extend(load(5, 0, 3 << 2));
+    let bytes = &mut all[2].1;
+    for function in 0..12 {
+        bytes.extend([2, 6, 0xec, function, 0, 0, 0, function & 1]);
+    }
+    // CPU_ON of the other one, a call of every kind, and exits that are a mistake.
+    bytes.extend([2, 6, 0xed, 3, 1, 0xe0, 0, 16, 5, 0, 7, 1, 2, 7, 17, 0, 0, 0, 2, 7, 29, 1, 0, 0]);
+    bytes.extend([2, 8, 0, 7, 0, 2, 8, 1, 9, 0, 2, 9, 1, 2, 9, 2, 0xe8, 40, 2, 9, 0]);
     all
 }
