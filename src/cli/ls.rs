@@ -103,10 +103,6 @@ fn rows(block: &Block, detailed: bool, args: &Args) -> String {
 /// Shows a disk's table, and what its partitions hold.
 fn disk_lines(disk: &Disk, json: bool, words: &mut Words) -> Result<()> {
     let table = &disk.table;
-    let size = disk.source.size_bytes();
-    if table.end_bytes > size {
-        words.warn(&format!("{}: the disk of its table has {} bytes, the image {size}", disk.name, table.end_bytes));
-    }
     let mut volumes = Vec::new();
     for partition in &table.partitions {
         // What it holds, its label, and whether that could be read.

@@ -239,6 +239,10 @@ fn plain(name: &str, source: &Arc<dyn Source>, head: &[u8]) -> Result<Thing> {
     let mut tell = |damage| damages.push(format!("{name}: {damage}"));
     let table = table::read_damaged(&mut |at, buffer| source.read_at(at, buffer), source.size_bytes(), &mut tell);
     if let Ok(Some(table)) = table {
+        let size = source.size_bytes();
+        if table.end_bytes > size {
+            damages.push(format!("{name}: the disk of its table has {} bytes, the image {size}", table.end_bytes));
+        }
         return Ok(Thing::Disk(Disk { name: name.into(), table, damages, source: source.clone() }));
     }
     if let Some(volume) = file_system(name, source)? {

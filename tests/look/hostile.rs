@@ -150,6 +150,32 @@ fn damage_is_named_and_the_rest_is_shown() {
 }
 
 #[test]
+fn an_image_that_ends_before_its_disk_does_is_read_with_a_warning() {
+    let images = Images::new();
+    let root = images.ext("root.img", &root(), Version::Ext4, "rootfs");
+    for scheme in [Scheme::Gpt, Scheme::Mbr] {
+        let disk = images.disk("sd.img", scheme, &[("a", "linux", &root), ("b", "linux", &root)]);
+        // The second file system is gone: of it there is a line in the table.
+        let cut = (1 << 20) + fs::metadata(&root).unwrap().len();
+        fs::File::options().write(true).open(&disk).unwrap().set_len(cut).unwrap();
+        let warning = format!(" bytes, the image {cut}\n");
+        for (arguments, expected) in [
+            (&["cat", "sd.img:1:/etc/hostname"], "dom0\n"),
+            (&["ls", "sd.img:2"], "sd.img:2: 0 bytes of no known kind\n"),
+        ] {
+            let (code, out, err) = images.run(arguments);
+            assert_eq!((code, out.as_str()), (0, expected), "{scheme:?}");
+            assert!(
+                err.starts_with("warning: sd.img: the disk of its table has ") && err.ends_with(&warning),
+                "{scheme:?}: {err}"
+            );
+        }
+        let (code, out, err) = images.run(&["ls", "sd.img"]);
+        assert!(code == 0 && out.contains("ext4 \"rootfs\"") && err.ends_with(&warning), "{out}{err}");
+    }
+}
+
+#[test]
 fn a_damaged_table_is_read_as_far_as_it_can_be() {
     let images = Images::new();
     let root = images.ext("root.img", &root(), Version::Ext4, "rootfs");
