@@ -105,7 +105,7 @@ impl Kconfig {
             };
         };
         if wanted.is_none() {
-            let by = self.selected_by(name, values);
+            let by = self.selected_by(name, 1, values);
             return match by.as_slice() {
                 [] if symbol.definitions.iter().all(|definition| !definition.prompt) => {
                     "it cannot be set: its value follows from others".to_owned()
@@ -137,17 +137,22 @@ impl Kconfig {
         if symbol.kind == Some(Type::Bool) && wanted == Some("m") {
             reasons.insert("it is no module: `y` or nothing".to_owned());
         }
+        // What is built in does not leave to a module what it selects.
+        if reasons.is_empty() && wanted == Some("m") && values.level(name) == 2 {
+            let by = self.selected_by(name, 2, values);
+            reasons.extend((!by.is_empty()).then(|| format!("selected by {}", by.join(", "))));
+        }
         match reasons.is_empty() {
             true => "its tree decides otherwise".to_owned(),
             false => reasons.into_iter().collect::<Vec<_>>().join("; or "),
         }
     }
 
-    /// Lists the options that are set and select this one.
-    fn selected_by(&self, name: &str, values: &Values) -> Vec<String> {
+    /// Lists the options that are set, to 1 (`m`) or 2 at least, and select this one.
+    fn selected_by(&self, name: &str, least: u8, values: &Values) -> Vec<String> {
         let selectors = self.selected.get(name).map(Vec::as_slice).unwrap_or_default();
         let on = |(name, conditions): &&(String, Vec<Expression>)| {
-            values.level(name) > 0 && conditions.iter().all(|one| one.level(values) != Some(0))
+            values.level(name) >= least && conditions.iter().all(|one| one.level(values) != Some(0))
         };
         let mut names: Vec<String> = selectors.iter().filter(on).map(|(name, _)| name.clone()).collect();
         names.dedup();
@@ -584,6 +589,14 @@ config NET
 endmenu
 config LOW
 	bool
+config CORE
+	tristate "Core"
+config USER
+	tristate "User"
+	select CORE
+config OTHER
+	tristate "Other"
+	select CORE
 choice
 	prompt "Which"
 config ONE
@@ -622,6 +635,11 @@ endif
         let values = Values::parse("CONFIG_HAS_IO=y\nCONFIG_NET=y\nCONFIG_USB=y\nCONFIG_LOW=y\n");
         assert_eq!(kconfig.why("LOW", None, &values), "selected by NET");
         assert_eq!(kconfig.why("BLK", Some("y"), &values), "depends on EXPERT (which is n)");
+        // A module that something built in selects; what is a module itself would leave it one.
+        let text = "CONFIG_HAS_IO=y\nCONFIG_EXPERT=y\nCONFIG_NET=y\nCONFIG_USB=y\nCONFIG_CORE=y\n";
+        let values = |users: &str| Values::parse(&format!("{text}{users}"));
+        assert_eq!(kconfig.why("CORE", Some("m"), &values("CONFIG_USER=y\nCONFIG_OTHER=m\n")), "selected by USER");
+        assert_eq!(kconfig.why("CORE", Some("m"), &values("CONFIG_OTHER=m\n")), "its tree decides otherwise");
     }
 
     #[test]
