@@ -1,6 +1,7 @@
 //! Bytes as why guests come back, for hours; with SEEDED set, with a fault that is to be found.
 #![no_main]
 
+#[expect(dead_code, reason = "its world is used, not its steps")]
 #[path = "../../tests/fuzz/calls.rs"]
 mod calls;
 #[path = "../../tests/fuzz/exits.rs"]
