@@ -84,7 +84,10 @@ fn build(bench: &Bench, arguments: &[&str]) -> Result<Vec<String>, (i32, String)
 
 fn compiled(bench: &Bench) -> String {
     let list = fs::read_to_string(bench.path("out/cache/build/r/kernel.linux/build/compiled")).unwrap();
-    list.replace('\n', " ").trim().to_owned()
+    // In whatever order: they are compiled side by side.
+    let mut names: Vec<&str> = list.split_whitespace().collect();
+    names.sort_unstable();
+    names.join(" ")
 }
 
 fn image_text(bench: &Bench) -> String {
