@@ -76,8 +76,6 @@ pub struct Domain {
     pub direct: bool,
     /// Its physical memory.
     pub p2m: Lock<P2m>,
-    /// Names that memory to the MMU.
-    pub vttbr: u64,
     /// Its vCPUs.
     pub vcpus: Vec<Vcpu>,
     /// Its interrupt controller.
@@ -118,6 +116,63 @@ pub struct Domain {
     pub shutdown: Lock<Option<u32>>,
     /// How much more it may make the hypervisor say.
     pub log: Lock<Limit>,
+}
+
+/// What a new domain is made of; [`Domain`] says what each is.
+#[derive(Debug)]
+#[expect(missing_docs, reason = "as in Domain")]
+pub struct Parts {
+    pub id: u16,
+    pub control: bool,
+    pub direct: bool,
+    pub p2m: P2m,
+    pub vcpus: Vec<Vcpu>,
+    pub vgic: crate::device::vgic::Vgic,
+    pub vgic_version: crate::device::vgic::Version,
+    pub map: Map,
+    pub interrupts: Interrupts,
+    pub pages: u64,
+    /// The highest number of an event channel.
+    pub ports_max: u32,
+    /// How many mappings of others' grants it may have.
+    pub mappings_max: usize,
+}
+
+impl Domain {
+    /// Returns a domain that has done nothing yet. Nobody knows it.
+    ///
+    /// # Errors
+    /// What there is no memory for.
+    pub fn new(parts: Parts) -> Result<Domain, &'static str> {
+        let vcpus = parts.vcpus.len();
+        Ok(Domain {
+            id: parts.id,
+            handle: Lock::new([0; 16]),
+            control: parts.control,
+            direct: parts.direct,
+            p2m: Lock::new(parts.p2m),
+            vcpus: parts.vcpus,
+            vgic: Lock::new(parts.vgic),
+            vgic_version: parts.vgic_version,
+            map: parts.map,
+            interrupts: parts.interrupts,
+            shared_info: SharedPage::lend(parts.id).ok_or("no memory for the shared page")?,
+            shared_info_at: Lock::new(None),
+            parameters: Lock::new([0; PARAMETERS]),
+            identification: [[0; 8]; 8],
+            pages: AtomicU64::new(parts.pages),
+            pages_max: AtomicU64::new(parts.pages),
+            time_offset: 0,
+            events: Lock::new(Events::new(vcpus, parts.ports_max).map_err(|_| "no memory for event channels")?),
+            grants: Lock::new(Grants::new(grants::FRAMES_MAX)),
+            mappings: Lock::new(Mappings::new(parts.mappings_max)),
+            polling: AtomicU64::new(0),
+            assists: AtomicU64::new(0),
+            last: nowhere(),
+            shutdown: Lock::new(None),
+            log: Lock::new(Limit::new()),
+        })
+    }
 }
 
 /// Every domain there is. Few, found by number.
@@ -296,9 +351,9 @@ pub mod fixture {
     use super::*;
     use crate::arch::{start_memory, vcpu::Saved};
     use crate::device::vgic::{Version, Vgic};
+    use crate::memory::Gfn;
     use crate::memory::frames::{self, State};
     use crate::memory::p2m::Kind;
-    use crate::memory::{Gfn, Mfn};
 
     /// Returns a domain of one vCPU and 16 pages, 1:1, and the address of the first page.
     pub fn domain(id: u16, control: bool) -> (Arc<Domain>, u64) {
@@ -309,19 +364,16 @@ pub mod fixture {
     pub fn domain_of(id: u16, control: bool, vcpus: usize) -> (Arc<Domain>, u64) {
         start_memory();
         let first = frames::allocate_as(4, id, State::Domain).expect("memory");
-        (0..16).for_each(|index| frames::zero(Mfn(first.0 + index)));
         let mut p2m = P2m::new(40, 1).expect("memory");
         p2m.set(Gfn(first.0), first, 16, Kind::Memory).expect("memory");
         let vttbr = p2m.vttbr();
-        let domain = Domain {
+        let parts = Parts {
             id,
-            handle: Lock::new([0; 16]),
             control,
             direct: true,
-            p2m: Lock::new(p2m),
-            vttbr,
+            p2m,
             vcpus: (0..vcpus).map(|vcpu| Vcpu::new(vcpu, 0, Saved::new(1 << 31 | affinity(vcpu), vttbr, 0))).collect(),
-            vgic: Lock::new(Vgic::new(Version::V3, 32, &Vec::from_iter((0..vcpus).map(affinity)), 16)),
+            vgic: Vgic::new(Version::V3, 32, &Vec::from_iter((0..vcpus).map(affinity)), 16),
             vgic_version: Version::V3,
             map: Map {
                 distributor: (0x800_0000, 0x1_0000),
@@ -329,24 +381,12 @@ pub mod fixture {
                 uart: None,
             },
             interrupts: Interrupts { virtual_timer: 27, physical_timer: 30, events: 16 },
-            shared_info: SharedPage::lend(id).expect("memory"),
-            shared_info_at: Lock::new(None),
-            parameters: Lock::new([0; PARAMETERS]),
-            identification: [[0; 8]; 8],
-            pages: AtomicU64::new(16),
-            pages_max: AtomicU64::new(16),
-            time_offset: 0,
-            events: Lock::new(Events::new(vcpus, 1023).expect("memory")),
-            grants: Lock::new(Grants::new(grants::FRAMES_MAX)),
-            mappings: Lock::new(Mappings::new(1)),
-            polling: AtomicU64::new(0),
-            assists: AtomicU64::new(0),
-            last: nowhere(),
-            shutdown: Lock::new(None),
-            log: Lock::new(Limit::new()),
+            pages: 16,
+            ports_max: 1023,
+            mappings_max: 1,
         };
         start_told();
-        (Arc::new(domain), first.address())
+        (Arc::new(Domain::new(parts).expect("memory")), first.address())
     }
 
     fn start_told() {

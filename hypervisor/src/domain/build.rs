@@ -4,7 +4,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::Ordering::Relaxed;
 
 use fdt::Tree;
 use xen_abi::event_channel::EVTCHN_FIFO_NR_CHANNELS;
@@ -13,17 +13,13 @@ use xen_abi::hvm::params::{
 };
 
 use super::gzip::{self, Member};
-use super::{Domain, Interrupts, Map, affinity, devicetree, features, vcpu::Vcpu};
+use super::{Domain, Interrupts, Map, Parts, affinity, devicetree, features, vcpu::Vcpu};
 use crate::arch::vcpu::{PSTATE_RESET, Saved, identification};
-use crate::arch::{Context, Lock, cache, gic, layout, smp, stage2, timer};
-use crate::console::limit::Limit;
+use crate::arch::{Context, cache, gic, layout, smp, stage2, timer};
 use crate::device::vgic::{self, Vgic, registers::STRIDE};
-use crate::domain::grants::{FRAMES_MAX, Grants, MAPPINGS_MAX};
-use crate::event::Events;
-use crate::grant::mapping::Mappings;
+use crate::domain::grants::{FRAMES_MAX, MAPPINGS_MAX};
 use crate::machine::{self, GicKind, Machine, Module, ModuleKind};
 use crate::memory::p2m::{Kind, P2m, tables_for};
-use crate::memory::shared::SharedPage;
 use crate::memory::vmid::VMIDS;
 use crate::memory::{Gfn, Mfn, frames};
 use crate::{info, schedule, warning};
@@ -469,8 +465,6 @@ fn new_domain(machine: &Machine, mut p2m: P2m, vcpus: usize, pages: u64) -> Resu
     let uart = machine.uart.as_ref().and_then(|uart| uart.interrupt);
     (32..gic::interrupts()).filter(|&interrupt| Some(interrupt) != uart).for_each(|interrupt| vgic.connect(interrupt));
     vgic.connect_private(interrupts.virtual_timer, interrupts.virtual_timer);
-    let mut parameters = [0; super::PARAMETERS];
-    parameters[HVM_PARAM_CALLBACK_IRQ as usize] = CALLBACK_PPI | u64::from(EVENTS);
     let new_vcpu = |index: usize| {
         // Bit 31 is RES1.
         let saved = Saved::new(1 << 31 | affinity(index), vttbr, time_offset);
@@ -480,15 +474,13 @@ fn new_domain(machine: &Machine, mut p2m: P2m, vcpus: usize, pages: u64) -> Resu
         }
         vcpu
     };
-    Ok(Domain {
+    let mut domain = Domain::new(Parts {
         id: DOM0,
-        handle: Lock::new([0; 16]),
         control: true,
         direct: true,
-        p2m: Lock::new(p2m),
-        vttbr,
+        p2m,
         vcpus: (0..vcpus).map(new_vcpu).collect(),
-        vgic: Lock::new(vgic),
+        vgic,
         vgic_version: version,
         map: Map {
             distributor: (machine.gic.distributor.0, distributor_size),
@@ -496,22 +488,14 @@ fn new_domain(machine: &Machine, mut p2m: P2m, vcpus: usize, pages: u64) -> Resu
             uart: machine.uart.as_ref().map(|uart| (uart.registers.0 & !4095, 4096)),
         },
         interrupts,
-        shared_info: SharedPage::lend(DOM0).ok_or("no memory for the shared page")?,
-        shared_info_at: Lock::new(None),
-        parameters: Lock::new(parameters),
-        identification: features::identification(&identification(), bits, version),
-        pages: AtomicU64::new(pages),
-        pages_max: AtomicU64::new(pages),
-        time_offset,
-        events: Lock::new(Events::new(vcpus, PORTS_MAX).map_err(|_| "no memory for event channels")?),
-        grants: Lock::new(Grants::new(FRAMES_MAX)),
-        mappings: Lock::new(Mappings::new(MAPPINGS_MAX)),
-        polling: AtomicU64::new(0),
-        assists: AtomicU64::new(0),
-        last: super::nowhere(),
-        shutdown: Lock::new(None),
-        log: Lock::new(Limit::new()),
-    })
+        pages,
+        ports_max: PORTS_MAX,
+        mappings_max: MAPPINGS_MAX,
+    })?;
+    domain.identification = features::identification(&identification(), bits, version);
+    domain.time_offset = time_offset;
+    domain.parameters.lock()[HVM_PARAM_CALLBACK_IRQ as usize] = CALLBACK_PPI | u64::from(EVENTS);
+    Ok(domain)
 }
 
 #[cfg(test)]

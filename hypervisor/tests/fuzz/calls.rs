@@ -14,26 +14,22 @@
 //!
 //! However it ends, both domains are taken apart then: no reference, pin or frame may be left.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use hypervisor::arch::{
-    self, Event, Lock, Stopped, become_cpu, interrupt_every, limit_copies, rules, set_translation_registers, smp,
+    self, Event, Stopped, become_cpu, interrupt_every, limit_copies, rules, set_translation_registers, smp,
     start_memory, take_record, vcpu::Saved,
 };
-use hypervisor::console::limit::Limit;
 use hypervisor::device::vgic::{Version, Vgic};
 use hypervisor::device::vpsci;
-use hypervisor::domain::grants::{self, FRAMES_MAX, Grants};
+use hypervisor::domain::grants;
 use hypervisor::domain::vcpu::{Status, Vcpu, WATCHDOGS};
-use hypervisor::domain::{self, Domain, Interrupts, Map};
-use hypervisor::event::Events;
-use hypervisor::grant::mapping::Mappings;
+use hypervisor::domain::{self, Domain, Interrupts, Map, Parts};
 use hypervisor::hypercall;
 
 use hypervisor::memory::frames::{self, State};
 use hypervisor::memory::p2m::{Kind, P2m};
-use hypervisor::memory::shared::SharedPage;
 use hypervisor::memory::{Gfn, Mfn, guest};
 use hypervisor::run::{Caller, Then};
 use hypervisor::schedule::{self, Entity};
@@ -67,20 +63,17 @@ pub struct World {
 /// Returns a domain with `PAGES` pages of zeroes, and the number of the first; frame numbers are the machine's at first.
 fn new_domain(id: u16, vcpus: usize) -> (Arc<Domain>, u64) {
     let first = frames::allocate_as(PAGES.ilog2(), id, State::Domain).expect("memory");
-    (0..PAGES).for_each(|page| frames::zero(Mfn(first.0 + page)));
     let mut p2m = P2m::new(40, id as u8 + 1).expect("memory");
     p2m.set(Gfn(first.0), first, PAGES, Kind::Memory).expect("memory");
     let (vttbr, control) = (p2m.vttbr(), id == 0);
     let affinities: Vec<u64> = (0..vcpus as u64).collect();
-    let domain = Domain {
+    let parts = Parts {
         id,
-        handle: Lock::new([7; 16]),
         control,
         direct: control,
-        p2m: Lock::new(p2m),
-        vttbr,
+        p2m,
         vcpus: (0..vcpus).map(|index| Vcpu::new(index, 0, Saved::new(1 << 31 | index as u64, vttbr, 0))).collect(),
-        vgic: Lock::new(Vgic::new(Version::V3, 32, &affinities, 16)),
+        vgic: Vgic::new(Version::V3, 32, &affinities, 16),
         vgic_version: Version::V3,
         map: Map {
             distributor: (0x800_0000, 0x1_0000),
@@ -88,22 +81,13 @@ fn new_domain(id: u16, vcpus: usize) -> (Arc<Domain>, u64) {
             uart: Some((0x900_0000, 0x1000)),
         },
         interrupts: Interrupts { virtual_timer: 27, physical_timer: 30, events: 16 },
-        shared_info: SharedPage::lend(id).expect("memory"),
-        shared_info_at: Lock::new(None),
-        parameters: Lock::new([0; xen_abi::hvm::params::HVM_NR_PARAMS as usize]),
-        identification: [[0; 8]; 8],
-        pages: AtomicU64::new(PAGES),
-        pages_max: AtomicU64::new(PAGES + 8),
-        time_offset: 0,
-        events: Lock::new(Events::new(vcpus, 8191).expect("memory")),
-        grants: Lock::new(Grants::new(FRAMES_MAX)),
-        mappings: Lock::new(Mappings::new(1)),
-        polling: AtomicU64::new(0),
-        assists: AtomicU64::new(0),
-        last: hypervisor::domain::nowhere(),
-        shutdown: Lock::new(None),
-        log: Lock::new(Limit::new()),
+        pages: PAGES,
+        ports_max: 8191,
+        mappings_max: 1,
     };
+    let domain = Domain::new(parts).expect("memory");
+    *domain.handle.lock() = [7; 16];
+    domain.pages_max.store(PAGES + 8, SeqCst);
     (Arc::new(domain), first.0)
 }
 
@@ -513,7 +497,7 @@ fn leaves(domain: &Domain) -> Vec<(u64, Mfn, Kind)> {
     let p2m = domain.p2m.lock();
     let mut found = Vec::new();
     // Addresses of 40 bits: two tables of level 1 stand side by side.
-    let mut tables = vec![(Mfn::of(domain.vttbr & ADDRESS), 1, 0, 1024)];
+    let mut tables = vec![(Mfn::of(p2m.vttbr() & ADDRESS), 1, 0, 1024)];
     while let Some((table, level, base, entries)) = tables.pop() {
         for index in 0..entries {
             let (entry, span) = (frames::read_entry(table, index), 1u64 << (27 - 9 * level));

@@ -2,22 +2,16 @@
 //! domain in a program.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use hypervisor::arch::board::{MAINTENANCE, TIMER, VIRTUAL_TIMER};
-use hypervisor::arch::{Context, Exit, Lock, SystemRegister, start_memory, vcpu::Saved};
-use hypervisor::console::limit::Limit;
+use hypervisor::arch::{Context, Exit, SystemRegister, start_memory, vcpu::Saved};
 use hypervisor::device::vgic::registers::{Frame, Place};
 use hypervisor::device::vgic::{Version, Vgic};
-use hypervisor::domain::grants::{FRAMES_MAX, Grants};
 use hypervisor::domain::vcpu::Vcpu;
-use hypervisor::domain::{Domain, Interrupts, Map};
-use hypervisor::event::Events;
-use hypervisor::grant::mapping::Mappings;
+use hypervisor::domain::{Domain, Interrupts, Map, Parts};
 use hypervisor::memory::Gfn;
 use hypervisor::memory::frames::{self, State};
 use hypervisor::memory::p2m::{Kind, P2m};
-use hypervisor::memory::shared::SharedPage;
 use hypervisor::{run, schedule};
 
 /// The SGI with which vCPUs wake each other.
@@ -61,17 +55,15 @@ fn new_domain(vcpus: usize, cpus: usize) -> Arc<Domain> {
         write(0x1_0080, u64::from(u32::MAX)); // GICR_IGROUPR0
         write(0x1_0100, 1 << VIRTUAL_TIMER | 1 << POKE); // GICR_ISENABLER0
     }
-    Arc::new(Domain {
+    let parts = Parts {
         id: 1,
-        handle: Lock::new([0; 16]),
         control: false,
         direct: false,
-        p2m: Lock::new(p2m),
-        vttbr,
+        p2m,
         vcpus: (0..vcpus)
             .map(|index| Vcpu::new(index, index % cpus, Saved::new(1 << 31 | index as u64, vttbr, 0)))
             .collect(),
-        vgic: Lock::new(vgic),
+        vgic,
         vgic_version: Version::V3,
         map: Map {
             distributor: (0x800_0000, 0x1_0000),
@@ -79,20 +71,9 @@ fn new_domain(vcpus: usize, cpus: usize) -> Arc<Domain> {
             uart: None,
         },
         interrupts: Interrupts { virtual_timer: VIRTUAL_TIMER, physical_timer: 30, events: 16 },
-        shared_info: SharedPage::lend(1).expect("memory"),
-        shared_info_at: Lock::new(None),
-        parameters: Lock::new([0; xen_abi::hvm::params::HVM_NR_PARAMS as usize]),
-        identification: [[0; 8]; 8],
-        pages: AtomicU64::new(0),
-        pages_max: AtomicU64::new(0),
-        time_offset: 0,
-        events: Lock::new(Events::new(vcpus, 1023).expect("memory")),
-        grants: Lock::new(Grants::new(FRAMES_MAX)),
-        mappings: Lock::new(Mappings::new(1)),
-        polling: AtomicU64::new(0),
-        assists: AtomicU64::new(0),
-        last: hypervisor::domain::nowhere(),
-        shutdown: Lock::new(None),
-        log: Lock::new(Limit::new()),
-    })
+        pages: 0,
+        ports_max: 1023,
+        mappings_max: 1,
+    };
+    Arc::new(Domain::new(parts).expect("memory"))
 }
