@@ -411,7 +411,7 @@ pub mod timer {
 pub mod gic {
     use core::cell::RefCell;
 
-    use super::board;
+    use super::{become_cpu, board};
     use crate::arch::{Gate, ListRegister, Maintenance};
 
     /// The SGI that makes a CPU look at what is new for it.
@@ -454,6 +454,24 @@ pub mod gic {
     /// Lets a test see and change an interrupt.
     pub fn with_physical<R>(interrupt: u32, act: impl FnOnce(&mut Physical) -> R) -> R {
         PHYSICAL.with_borrow_mut(|all| act(&mut all[interrupt as usize]))
+    }
+
+    /// Lets the CPU where an interrupt goes take it, if it fires there; `take`, on that CPU, says whether it stays active.
+    pub fn deliver(interrupt: u32, take: impl FnOnce(usize) -> bool) {
+        let taken = with_physical(interrupt, |physical| {
+            let cpu = physical.cpu;
+            let fires = physical.enabled && physical.is_pending() && physical.active >> cpu & 1 == 0;
+            fires.then(|| {
+                (physical.latched, physical.active) = (false, physical.active | 1 << cpu);
+                cpu
+            })
+        });
+        if let Some(cpu) = taken {
+            become_cpu(cpu);
+            if !take(cpu) {
+                with_physical(interrupt, |physical| physical.active &= !(1 << cpu));
+            }
+        }
     }
 
     /// Forgets what a test of this thread did.

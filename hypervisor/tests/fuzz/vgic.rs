@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 
-use hypervisor::arch::gic::{reset, with_physical};
+use hypervisor::arch::gic::{deliver, reset, with_physical};
 use hypervisor::arch::{ListRegister, Maintenance, become_cpu};
 use hypervisor::device::vgic::registers::{Frame, Place};
 use hypervisor::device::vgic::{Concerned, Concerns, PRIVATE, V2_SIZE, V3_SIZE, Version, Vgic};
@@ -252,22 +252,11 @@ impl World {
     fn settle_down(&mut self, mut news: Vec<usize>) -> Result<(), String> {
         for _ in 0..2000 {
             for &number in &self.hardware {
-                let taken = with_physical(number as u32, |physical| {
-                    let cpu = physical.cpu;
-                    let fires = physical.enabled && physical.is_pending() && physical.active >> cpu & 1 == 0;
-                    fires.then(|| {
-                        (physical.latched, physical.active) = (false, physical.active | 1 << cpu);
-                        cpu
-                    })
-                });
-                if let Some(cpu) = taken {
-                    become_cpu(cpu);
+                deliver(number as u32, |cpu| {
                     let (stays, concerned) = self.vgic.take(0, number as u32, cpu);
-                    if !stays {
-                        with_physical(number as u32, |physical| physical.active &= !(1 << cpu));
-                    }
                     news.extend(concerned);
-                }
+                    stays
+                });
             }
             for vcpu in 0..self.vcpus() {
                 let interface = &mut self.interfaces[vcpu];

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::registers::{Frame, Place};
 use super::*;
-use crate::arch::gic::{Physical, reset, set_signals_again, with_physical};
+use crate::arch::gic::{Physical, deliver, reset, set_signals_again, with_physical};
 use crate::arch::{Maintenance, become_cpu};
 
 /// SPIs; those from `HARDWARE` on have physical ones behind them.
@@ -329,23 +329,11 @@ impl World {
         loop {
             // The physical controller interrupts the CPU where an SPI goes, or a timer's own.
             for number in HARDWARE..LAST {
-                let taken = with_physical(number as u32, |physical| {
-                    let cpu = physical.cpu;
-                    let fires = physical.enabled && physical.is_pending() && physical.active >> cpu & 1 == 0;
-                    fires.then(|| {
-                        physical.latched = false;
-                        physical.active |= 1 << cpu;
-                        cpu
-                    })
-                });
-                if let Some(cpu) = taken {
-                    become_cpu(cpu);
+                deliver(number as u32, |cpu| {
                     let (stays, concerned) = self.vgic.take(0, number as u32, cpu);
-                    if !stays {
-                        with_physical(number as u32, |physical| physical.active &= !(1 << cpu));
-                    }
                     news.extend(concerned);
-                }
+                    stays
+                });
             }
             for vcpu in 0..self.vcpus {
                 let cpu = self.cpus[vcpu];
